@@ -1,0 +1,1 @@
+"""Calibration: statistics of activations from one pass in bounded memory."""

@@ -1,0 +1,138 @@
+"""What calibration saw, as a record: mergeable, saved with the fingerprints of the model and the samples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits.errors import InputError
+from fewbits.files import whole_file
+from fewbits.numerics import INT8, METHODS, UINT8, Histogram, RangeEvidence, estimate
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ValueStatistics:
+    """One activation over all samples.
+
+    Args:
+        minimum, maximum: extremes per channel, f32[C].
+        mean: mean per channel over all positions and samples, f64[C].
+        histogram: of a grid of positions in every sample; the extremes above are exact.
+    """
+
+    minimum: NDArray[np.float32]
+    maximum: NDArray[np.float32]
+    mean: NDArray[np.float64]
+    histogram: Histogram
+
+    def evidence(self) -> RangeEvidence:
+        """What range estimators read."""
+        return RangeEvidence(float(self.minimum.min()), float(self.maximum.max()), self.histogram)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """All tapped activations of one model over ``count`` samples."""
+
+    model: str
+    samples: str
+    count: int
+    values: Mapping[str, ValueStatistics]
+
+    def ranges(self, method: str, *, symmetric: bool) -> dict[str, tuple[float, float]]:
+        """(low, high) of every value by the method of that name.
+
+        Args:
+            symmetric: values that go below zero will be INT8 around zero; their threshold is sought as such.
+
+        Raises:
+            ValueError: no such method.
+        """
+        found = {}
+        for name, value in self.values.items():
+            evidence = value.evidence()
+            signed = symmetric and evidence.minimum < 0
+            found[name] = estimate(method, evidence, INT8 if signed else UINT8, signed)
+        return found
+
+    def merge(self, other: Statistics) -> Statistics:
+        """Statistics of both sample sets together.
+
+        Raises:
+            ValueError: they are of different models or values.
+        """
+        if self.model != other.model or self.values.keys() != other.values.keys():
+            raise ValueError("only statistics of the same values of one model can be merged")
+        total = self.count + other.count
+        merged = {}
+        for name, a in self.values.items():
+            b = other.values[name]
+            merged[name] = ValueStatistics(
+                np.minimum(a.minimum, b.minimum),
+                np.maximum(a.maximum, b.maximum),
+                (a.mean * self.count + b.mean * other.count) / max(total, 1),
+                a.histogram.merge(b.histogram),
+            )
+        return replace(self, samples=f"{self.samples}+{other.samples}", count=total, values=merged)
+
+    def save(self, path: Path) -> None:
+        """Write as ``.npz``, whole or not at all."""
+        header = {
+            "version": _VERSION,
+            "model": self.model,
+            "samples": self.samples,
+            "count": self.count,
+            "values": list(self.values),
+        }
+        arrays: dict[str, NDArray[Any]] = {"header": np.array(json.dumps(header))}
+        for index, value in enumerate(self.values.values()):
+            arrays[f"{index}.minimum"] = value.minimum
+            arrays[f"{index}.maximum"] = value.maximum
+            arrays[f"{index}.mean"] = value.mean
+            for key, array in value.histogram.to_arrays().items():
+                arrays[f"{index}.{key}"] = array
+        with whole_file(path) as scratch, scratch.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+
+    @classmethod
+    def load(cls, path: Path) -> Statistics:
+        """Read what ``save`` wrote.
+
+        Raises:
+            InputError: not such a file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                header = json.loads(str(arrays["header"]))
+                if header["version"] != _VERSION:
+                    raise ValueError(f"version {header['version']}, this fewbits reads {_VERSION}")
+                values = {
+                    name: ValueStatistics(
+                        arrays[f"{index}.minimum"],
+                        arrays[f"{index}.maximum"],
+                        arrays[f"{index}.mean"],
+                        Histogram.from_arrays(
+                            {k: arrays[f"{index}.{k}"] for k in ("counts", "exponent", "zeros", "nonfinite")}
+                        ),
+                    )
+                    for index, name in enumerate(header["values"])
+                }
+            return cls(header["model"], header["samples"], int(header["count"]), values)
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise InputError(
+                f"not a statistics file: {error}", where=str(path), fix="remove it to collect anew"
+            ) from error
+
+
+def check_method(method: str) -> None:
+    """Raise ``InputError`` that lists the methods where this is none."""
+    if method != "auto" and method not in METHODS:
+        raise InputError(f"unknown method '{method}'", where="--method", fix=f"one of auto, {', '.join(METHODS)}")

@@ -1,0 +1,42 @@
+"""``fewbits convert``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from fewbits.cli.console import ConsoleProgress, say
+
+
+@click.command(epilog="Example: fewbits convert model.onnx --to fp16 -o model.xml")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    type=click.Choice(["fp32", "fp16", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Format of the weights, and of FP16 ONNX operators.",
+)
+@click.option(
+    "--input-shape",
+    "shapes",
+    multiple=True,
+    metavar="NAME:1,3,224,224",
+    help="Fix an input's sizes; repeatable.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="OUT.onnx or OUT.xml (IR).")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def convert(model: Path, to: str, shapes: tuple[str, ...], out: Path, as_json: bool, debug: bool) -> None:  # noqa: ARG001
+    """Simplify MODEL, write it, and check that it still computes the same."""
+    from fewbits.report.json_view import converted_json, dumps
+    from fewbits.report.terminal import show_converted
+    from fewbits.verbs.convert import convert as run
+
+    with ConsoleProgress() as progress:
+        result = run(model, out=out, to=to, input_shapes=shapes, progress=progress)
+    if as_json:
+        say(dumps(converted_json(result)).rstrip())
+    else:
+        show_converted(result)

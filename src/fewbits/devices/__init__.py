@@ -1,0 +1,1 @@
+"""Facts about devices as data, and what this host has."""

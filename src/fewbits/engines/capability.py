@@ -1,0 +1,35 @@
+"""What an engine fuses into integer kernels, as data that quantization reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Where an engine wants quantization so that its integer kernels really run.
+
+    Args:
+        compute: operators with an integer kernel for quantized inputs and constant weights.
+        joins: joining and pooling operators with an integer kernel.
+        carries: operators that pass 8-bit values through.
+        activations: activations fused into the integer kernel before them.
+        output_ops: operators whose integer kernel exists only where their output is quantized as well.
+        requantize_carries: operators that pass values through need Q/DQ on both sides.
+        fuses_add: a residual Add runs inside the convolution before it, which then must not be
+            followed by a quantizer of its own.
+        int32_bias: the bias must be quantized to INT32 with scale ``input scale * weight scale``.
+        signed_symmetric: activations with negative values are quicker as INT8 around zero than with a zero point.
+        skip: operators kept in float although a kernel exists, with the measured reason.
+    """
+
+    compute: frozenset[str] = frozenset()
+    joins: frozenset[str] = frozenset()
+    carries: frozenset[str] = frozenset()
+    activations: frozenset[str] = frozenset()
+    output_ops: frozenset[str] = frozenset()
+    requantize_carries: bool = False
+    fuses_add: bool = False
+    int32_bias: bool = False
+    signed_symmetric: bool = False
+    skip: dict[str, str] = field(default_factory=dict, hash=False)

@@ -1,0 +1,195 @@
+"""OpenVINO: compile, run, profile. Formats are asked for by name, never left to the plugin's default."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from fewbits.engines.base import Arrays, Engine, Mode, OpTime, Options, Profile, Session
+from fewbits.engines.capability import Capability
+from fewbits.errors import EngineError, InputError, UnsupportedError
+from fewbits.graph.files import as_file
+from fewbits.numerics.tensors import TensorSpec
+
+_HINTS: dict[Mode, str] = {"latency": "LATENCY", "throughput": "THROUGHPUT"}
+_ELEMENT = {"f32": "f32", "bf16": "bf16", "f16": "f16"}
+
+# The last part of a CPU kernel's name says what it computes in: brgconv_avx512_I8, jit_avx512_bf16.
+_KERNEL_FORMATS = {
+    "i8": "i8",
+    "u8": "i8",
+    "bf16": "bf16",
+    "f16": "f16",
+    "fp16": "f16",
+    "f32": "f32",
+    "fp32": "f32",
+    "i32": "i32",
+    "i64": "i64",
+}
+
+CAPABILITY = Capability(
+    compute=frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"}),
+    joins=frozenset({"Concat", "AveragePool", "GlobalAveragePool"}),
+    carries=frozenset(
+        {
+            "MaxPool",
+            "Flatten",
+            "Reshape",
+            "Transpose",
+            "Squeeze",
+            "Unsqueeze",
+            "Slice",
+            "Split",
+            "DepthToSpace",
+        }
+    ),
+    activations=frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh"}),
+    fuses_add=True,
+)
+
+
+@functools.cache
+def _core() -> Any:
+    import openvino
+
+    return openvino.Core()
+
+
+@dataclass(frozen=True)
+class OpenVino(Engine):
+    """Intel's engine for CPUs, GPUs and NPUs."""
+
+    name: ClassVar[str] = "openvino"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "capability", CAPABILITY)
+
+    @property
+    def version(self) -> str:
+        """The installed version, such as ``2026.4.1``."""
+        import openvino
+
+        return str(openvino.__version__).split("-")[0]
+
+    def devices(self) -> tuple[str, ...]:
+        """The plugin devices found here."""
+        return tuple(_core().available_devices)
+
+    def refuses(self, precision: str, device: str) -> str | None:
+        """Why the device does not compute in this precision (it says so itself in its capabilities)."""
+        if precision == "f32":
+            return None
+        have = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
+        wanted = {"bf16": "BF16", "f16": "FP16"}[precision]
+        if wanted in have:
+            return None
+        return f"this {device} has no {wanted} arithmetic (it reports {', '.join(sorted(map(str, have)))})"
+
+    def compile(self, source: ir.Model | Path, options: Options) -> Session:
+        """Compile for batch 1."""
+        return _Session(*_compile(source, options, profiling=False))
+
+    def profile(self, source: ir.Model | Path, options: Options, inputs: Arrays, runs: int = 20) -> Profile:
+        """Median of each operator's time from the plugin's performance counters."""
+        compiled, _ = _compile(source, options, profiling=True)
+        request = compiled.create_infer_request()
+        feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        samples: dict[str, list[float]] = {}
+        kinds: dict[str, tuple[str, str]] = {}
+        for run in range(runs + 3):
+            request.infer(feed, share_inputs=True, share_outputs=True)
+            if run < 3:
+                continue
+            for info in request.profiling_info:
+                time_us = info.real_time.total_seconds() * 1e6
+                kinds[info.node_name] = (info.node_type, info.exec_type)
+                samples.setdefault(info.node_name, []).append(time_us)
+        ops = [
+            OpTime(name, kinds[name][0], kernel_format(kinds[name][1]), statistics.median(times))
+            for name, times in samples.items()
+        ]
+        return Profile(tuple(op for op in ops if op.time_us > 0))
+
+
+def kernel_format(kernel: str) -> str:
+    """The number format in a kernel's name; ``other`` where it names none."""
+    return _KERNEL_FORMATS.get(kernel.rsplit("_", 1)[-1].lower(), "other")
+
+
+def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> tuple[Any, dict[str, str]]:
+    settings = {
+        "PERFORMANCE_HINT": _HINTS[options.mode],
+        "INFERENCE_PRECISION_HINT": _ELEMENT[options.precision],
+    }
+    if options.threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = str(options.threads)
+    core = _core()
+    try:
+        with as_file(source) as path:
+            model = core.read_model(str(path))
+            _to_batch_one(model)
+            compiled = core.compile_model(model, options.device, {**settings, "PERF_COUNT": profiling})
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO cannot compile it: {_first_line(error)}") from error
+    got = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    if got != _ELEMENT[options.precision]:
+        raise UnsupportedError(f"asked for {options.precision}, this {options.device} would execute {got}")
+    return compiled, settings
+
+
+def _to_batch_one(model: Any) -> None:
+    shapes = {}
+    for port in model.inputs:
+        partial = port.get_partial_shape()
+        if partial.is_dynamic:
+            if partial.rank.is_dynamic:
+                raise InputError(
+                    f"input {port.any_name} has no rank", fix="export the model with known input dimensions"
+                )
+            shapes[port] = [dim.get_length() if dim.is_static else 1 for dim in partial]
+    if shapes:
+        model.reshape(shapes)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # OpenVINO leads with "Exception from src/...:123:"; the sentence that helps comes after it.
+    useful = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return (useful or lines or [type(error).__name__])[0]
+
+
+class _Session(Session):
+    def __init__(self, compiled: Any, settings: Mapping[str, str]) -> None:
+        self._requests: list[Any] = []
+        self._compiled = compiled
+        self.settings = dict(settings)
+        self.inputs = tuple(_spec(port) for port in compiled.inputs)
+        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+        self.slots = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
+
+    def run(self, inputs: Mapping[str, NDArray[Any]], slot: int = 0) -> Arrays:
+        request = self._requests[slot]
+        try:
+            request.infer(inputs, share_inputs=True, share_outputs=True)
+        except RuntimeError as error:
+            raise EngineError(f"OpenVINO cannot run it: {_first_line(error)}") from error
+        return {spec.name: request.get_output_tensor(index).data for index, spec in enumerate(self.outputs)}
+
+    def close(self) -> None:
+        self._requests = []
+        self._compiled = None
+
+
+def _spec(port: Any) -> TensorSpec:
+    shape = tuple(dim.get_length() if dim.is_static else None for dim in port.get_partial_shape())
+    name = port.any_name if port.names else port.node.friendly_name
+    return TensorSpec(name, shape, np.dtype(port.element_type.to_dtype()))

@@ -1,0 +1,76 @@
+"""ONNX files → Model, brought to one shape: opset 17 or later, named nodes, weights as initializers."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from fewbits.errors import ModelError
+from fewbits.graph.files import read_proto
+
+# Opset 17 has per-channel Q/DQ, and its BatchNormalization is the one the reference evaluator computes as
+# inference: that of opset 9 to 13 it mixes with batch statistics (onnx 1.23.2), which no engine does.
+MINIMUM_OPSET = 17
+
+
+def load(path: Path) -> ir.Model:
+    """Read an ONNX file.
+
+    Returns:
+        The model with every node named, constants lifted to initializers, and shapes inferred.
+
+    Raises:
+        ModelError: not a valid ONNX model, or of an operator set that cannot be brought to opset 17.
+    """
+    proto = read_proto(path)
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ModelError(f"invalid ONNX model: {first}", where=str(path), fix="export it again") from error
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
+    if opset is not None and opset < MINIMUM_OPSET:
+        proto = _modernise(proto, path, opset)
+        model = ir.from_proto(proto)
+    else:
+        model = ir.load(path)
+    return normalise(model)
+
+
+def _modernise(proto: onnx.ModelProto, path: Path, opset: int) -> onnx.ModelProto:
+    try:
+        onnx.load_external_data_for_model(proto, str(path.parent))
+        return onnx.version_converter.convert_version(proto, MINIMUM_OPSET)
+    except Exception as error:  # the converter raises whatever its C++ side throws
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(
+            f"opset {opset} cannot be converted to {MINIMUM_OPSET}: {first}",
+            where=str(path),
+            fix=f"export it with opset {MINIMUM_OPSET} or later",
+        ) from error
+
+
+def normalise(model: ir.Model) -> ir.Model:
+    """Bring a model to the one shape the rest of fewbits relies on (see ``load``); changes it in place."""
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+    for function in (
+        common.RemoveInitializersFromInputsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.TopologicalSortPass(),
+        common.NameFixPass(),
+        common.ShapeInferencePass(),
+    ):
+        function(model)
+    taken = {node.name for node in model.graph if node.name}
+    for index, node in enumerate(model.graph):
+        if not node.name:
+            name = f"{node.op_type}_{index}"
+            while name in taken:
+                name += "_"
+            taken.add(name)
+            node.name = name
+    return model

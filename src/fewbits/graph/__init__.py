@@ -1,0 +1,1 @@
+"""Helpers over ``onnx_ir.Model``, the only graph in fewbits."""

@@ -1,0 +1,90 @@
+"""Reading and writing ONNX files, and handing a model to an engine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from fewbits.errors import ModelError
+from fewbits.files import whole_folder
+
+# protobuf holds at most 2 GiB in one message; larger models keep their weights in a file beside it.
+_ONE_MESSAGE_BYTES = 1_900_000_000
+
+
+def read_proto(path: Path) -> onnx.ModelProto:
+    """Read the ONNX message without its external data.
+
+    Raises:
+        ModelError: no such file, not an ONNX model, or external data outside the model's folder.
+    """
+    if not path.exists():
+        raise ModelError("no such file", where=str(path), fix="check the path")
+    if not path.is_file():
+        raise ModelError("this is a folder, not a model file", where=str(path), fix="name the .onnx file in it")
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError) as error:
+        raise ModelError("not an ONNX model, or cut off", where=str(path), fix="export it again") from error
+    except OSError as error:
+        raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    if not proto.graph.node or not proto.opset_import:
+        raise ModelError("not an ONNX model: it holds no graph", where=str(path), fix="export it again")
+    _confine_external_data(proto, path)
+    return proto
+
+
+def _confine_external_data(proto: onnx.ModelProto, path: Path) -> None:
+    folder = path.resolve().parent
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key != "location":
+                continue
+            place = (folder / entry.value).resolve()
+            if not place.is_relative_to(folder):
+                raise ModelError(
+                    f"weights of {tensor.name} point outside the model's folder ({entry.value})",
+                    where=str(path),
+                    fix="keep the weights file beside the model",
+                )
+            if not place.is_file():
+                raise ModelError(
+                    f"the weights file {entry.value} is missing",
+                    where=str(path),
+                    fix="put it beside the model",
+                )
+
+
+def save_onnx(model: ir.Model, path: Path) -> None:
+    """Write the model whole or not at all; weights beyond one message go to ``NAME.data`` beside it."""
+    with whole_folder(path) as scratch:
+        _save(model, scratch / path.name)
+
+
+def _save(model: ir.Model, path: Path) -> None:
+    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    ir.save(model, path, external_data=f"{path.name}.data" if size > _ONE_MESSAGE_BYTES else None)
+
+
+@contextmanager
+def as_file(source: ir.Model | Path) -> Iterator[Path]:
+    """The model as a file for an engine to read: itself, or a copy that vanishes with the block."""
+    if isinstance(source, Path):
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="fewbits-") as folder:
+        path = Path(folder) / "model.onnx"
+        _save(source, path)
+        yield path
+
+
+def file_bytes(path: Path) -> int:
+    """Bytes a model needs on disk: the file and the weights that belong to it."""
+    beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else [path.with_name(f"{path.name}.data")]
+    return sum(file.stat().st_size for file in [path, *beside] if file.is_file())

@@ -1,0 +1,86 @@
+"""QuantizeLinear/DequantizeLinear pairs in a graph: insert, strip, read."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from fewbits.graph import queries
+from fewbits.graph.edits import add_initializer
+from fewbits.numerics import QParams
+
+LEVEL_KEY = "quantization_level"
+REASON_KEY = "quantization_reason"
+
+
+def insert(model: ir.Model, value: ir.Value, params: QParams) -> ir.Value:
+    """Put Q and DQ behind ``value``; every reader but the model's own outputs reads the result.
+
+    Returns:
+        The dequantized value.
+    """
+    readers = list(value.uses())
+    scale, zero = _parameters(model, value.name or "value", params)
+    quantize = ir.node("QuantizeLinear", [value, scale, zero], name=f"{value.name}_QuantizeLinear")
+    quantized = quantize.outputs[0]
+    quantized.name, quantized.shape = f"{value.name}_quantized", value.shape
+    quantized.type = ir.TensorType(_dtype(params))
+    dequantize = ir.node("DequantizeLinear", [quantized, scale, zero], name=f"{value.name}_DequantizeLinear")
+    result = dequantize.outputs[0]
+    result.name, result.shape, result.type = f"{value.name}_dequantized", value.shape, value.type
+    producer = value.producer()
+    if producer is None:
+        model.graph.insert_before(model.graph[0], [quantize, dequantize])
+    else:
+        model.graph.insert_after(producer, [quantize, dequantize])
+    for node, index in readers:
+        node.replace_input_with(index, result)
+    return result
+
+
+def insert_constant(model: ir.Model, node: ir.Node, index: int, array: NDArray[np.generic], params: QParams) -> None:
+    """Feed input ``index`` of ``node`` from integers and a DequantizeLinear instead of floats."""
+    old = node.inputs[index]
+    name = old.name if old is not None and old.name else f"{node.name}_{index}"
+    integers = add_initializer(model, f"{name}_quantized", array)
+    scale, zero = _parameters(model, name, params)
+    attributes = {} if params.axis is None else {"axis": params.axis}
+    dequantize = ir.node(
+        "DequantizeLinear", [integers, scale, zero], attributes, name=f"{integers.name}_DequantizeLinear"
+    )
+    result = dequantize.outputs[0]
+    result.name, result.shape = f"{integers.name}_dequantized", ir.Shape(array.shape)
+    result.type = ir.TensorType(ir.DataType.FLOAT)
+    model.graph.insert_before(node, dequantize)
+    node.replace_input_with(index, result)
+    if old is not None and old.name and old.is_initializer() and not old.uses() and not old.is_graph_output():
+        del model.graph.initializers[old.name]
+
+
+def _parameters(model: ir.Model, name: str, params: QParams) -> tuple[ir.Value, ir.Value]:
+    return (
+        add_initializer(model, f"{name}_scale", params.scale),
+        add_initializer(model, f"{name}_zero_point", params.zero_point),
+    )
+
+
+def _dtype(params: QParams) -> ir.DataType:
+    return ir.DataType.from_numpy(params.format.dtype)
+
+
+def quantized_values(model: ir.Model) -> dict[str, tuple[NDArray[np.generic], NDArray[np.generic]]]:
+    """Scale and zero point of every activation that carries Q/DQ, by the value's name."""
+    found = {}
+    for node in model.graph:
+        if node.op_type != "QuantizeLinear" or node.inputs[0] is None:
+            continue
+        scale, zero = queries.constant(node.inputs[1]), queries.constant(node.inputs[2])
+        if scale is not None and zero is not None:
+            found[node.inputs[0].name or ""] = (scale, zero)
+    return found
+
+
+def is_quantized(model: ir.Model) -> bool:
+    """Whether the graph holds quantizers."""
+    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in model.graph)

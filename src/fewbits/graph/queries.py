@@ -1,0 +1,129 @@
+"""Questions one asks of a graph: constants, shapes, weight axes, multiply-accumulates, bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from fewbits.graph.ops import WEIGHT_INPUT, Role, role
+from fewbits.numerics.tensors import TensorSpec
+
+
+def constant(value: ir.Value | None) -> NDArray[Any] | None:
+    """The value's array where it is an initializer or the output of a Constant node, else None."""
+    tensor = None if value is None else ir.convenience.get_const_tensor(value)
+    return None if tensor is None else tensor.numpy()
+
+
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether the value is known before the model runs."""
+    return value is not None and ir.convenience.get_const_tensor(value) is not None
+
+
+def dims(value: ir.Value) -> tuple[int | None, ...] | None:
+    """The shape, None for a free size; None for an unknown rank."""
+    if value.shape is None:
+        return None
+    return tuple(size if isinstance(size, int) else None for size in value.shape)
+
+
+def numel(value: ir.Value) -> int | None:
+    """How many numbers the value holds for one sample (free sizes count as 1); None if the rank is unknown."""
+    shape = dims(value)
+    return None if shape is None else math.prod(1 if size is None else size for size in shape)
+
+
+def is_float(value: ir.Value | None) -> bool:
+    """Whether the value is FP32 (of unknown type counts as FP32: shape inference may have stopped before it)."""
+    return value is not None and value.dtype in (None, ir.DataType.FLOAT)
+
+
+def specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:
+    """Describe a model's inputs or outputs."""
+    return tuple(
+        TensorSpec(
+            value.name or "",
+            dims(value) or (),
+            np.dtype(np.float32) if value.dtype is None else value.dtype.numpy(),
+        )
+        for value in values
+    )
+
+
+def weight_axis(node: ir.Node) -> int:
+    """The output-channel axis of a COMPUTE node's weights.
+
+    Conv [O, I/g, kh, kw] → 0, ConvTranspose [I, O/g, kh, kw] → 1, Gemm [K, N] → 1 or with transB [N, K] → 0,
+    MatMul [..., K, N] → last.
+    """
+    match node.op_type:
+        case "ConvTranspose":
+            return 1
+        case "Gemm":
+            trans = node.attributes.get("transB")
+            return 0 if trans is not None and trans.as_int() else 1
+        case "MatMul":
+            shape = dims_or_raise(node.inputs[WEIGHT_INPUT])
+            return len(shape) - 1
+        case _:
+            return 0
+
+
+def dims_or_raise(value: ir.Value | None) -> tuple[int | None, ...]:
+    """The shape of a value that must have one."""
+    shape = None if value is None else dims(value)
+    if shape is None:
+        raise ValueError(f"value {value.name if value else '?'} has no shape")
+    return shape
+
+
+def group(node: ir.Node) -> int:
+    """The number of groups of a convolution, 1 for everything else."""
+    attribute = node.attributes.get("group")
+    return 1 if attribute is None else attribute.as_int()
+
+
+def macs(node: ir.Node) -> int:
+    """Multiply-accumulates of one node for one sample; 0 where it has none or its shapes are unknown."""
+    if role(node.op_type) is not Role.COMPUTE or len(node.inputs) < 2:
+        return 0
+    weights, output = node.inputs[WEIGHT_INPUT], node.outputs[0]
+    shape, produced = None if weights is None else dims(weights), numel(output)
+    if shape is None or produced is None or not all(shape):
+        return 0
+    sizes = [size for size in shape if size is not None]
+    match node.op_type:
+        case "Conv":  # each output number sums over I/g * kh * kw products
+            return produced * math.prod(sizes[1:])
+        case "ConvTranspose":  # each input number is spread over O/g * kh * kw outputs
+            source = None if node.inputs[0] is None else numel(node.inputs[0])
+            return (source or 0) * math.prod(sizes[1:])
+        case "Gemm":
+            return produced * sizes[1 - weight_axis(node)]
+        case _:
+            return produced * sizes[-2] if len(sizes) > 1 else produced * sizes[0]
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Bytes of all initializers as stored."""
+    return sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+
+
+def users(value: ir.Value) -> list[ir.Node]:
+    """The nodes that read a value, each once, in graph order of their uses."""
+    return list(dict.fromkeys(use.node for use in value.uses()))
+
+
+def nodes(model: ir.Model) -> Iterator[ir.Node]:
+    """The main graph's nodes, top to bottom."""
+    yield from model.graph
+
+
+def node_name(node: ir.Node) -> str:
+    """The name a person sees for a node; unnamed nodes are known by what they produce."""
+    return node.name or (node.outputs[0].name if node.outputs else "") or node.op_type

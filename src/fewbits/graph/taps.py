@@ -1,0 +1,142 @@
+"""Taps: a model that also reports what it computes inside, reduced in the graph so that little leaves the engine.
+
+Of a value x [1, C, H, W] calibration wants the extremes and the mean of each channel, f32[C], and a sample of
+its numbers for a histogram. All values' reductions are joined into four outputs: a network with sixty taps
+then hands over four arrays per run, not two hundred and forty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from fewbits.graph import queries
+from fewbits.graph.edits import add_initializer
+
+OUTPUTS = ("fewbits_minimum", "fewbits_maximum", "fewbits_mean", "fewbits_sample")
+
+
+@dataclass(frozen=True)
+class TapLayout:
+    """Where each tapped value lies in the joined outputs.
+
+    ``channels[i]`` numbers of value i stand in each of minimum, maximum and mean, ``sampled[i]`` in sample.
+    """
+
+    names: tuple[str, ...]
+    channels: tuple[int, ...]
+    sampled: tuple[int, ...]
+
+
+def channel_axis(rank: int) -> int | None:
+    """The axis that holds channels: [N, C, H, W] → 1, [N, T, C] → 2 (sequences), [N] → none."""
+    return {0: None, 1: None, 2: 1, 3: 2}.get(rank, 1)
+
+
+def tapped(model: ir.Model, names: Sequence[str], samples: int) -> tuple[ir.Model, TapLayout]:
+    """A copy of the model, for batch 1, whose only outputs are the joined reductions of the named values.
+
+    Args:
+        samples: about how many numbers of each value to hand over for its histogram (a regular grid over the
+            spatial axes with odd steps, so that strided patterns are not missed; all channels).
+
+    Raises:
+        ValueError: a named value has no shape that is known for batch 1.
+    """
+    model = model.clone()
+    graph = model.graph
+    values = {v.name: v for node in graph for v in node.outputs} | {v.name: v for v in graph.inputs}
+    graph.outputs.clear()
+    parts: dict[str, list[ir.Value]] = {output: [] for output in OUTPUTS}
+    channels, sampled = [], []
+    flat = add_initializer(model, "fewbits_flat", np.array([-1], np.int64))
+    for name in names:
+        value = values[name]
+        shape = _single(value)
+        axis = channel_axis(len(shape))
+        over = tuple(i for i in range(len(shape)) if i != axis)
+        for output, op in zip(OUTPUTS, ("ReduceMin", "ReduceMax", "ReduceMean"), strict=False):
+            node = _reduce(model, op, value, over)
+            parts[output].append(_named(_reshape(graph, node.outputs[0], flat), f"{name}.{op}"))
+        channels.append(1 if axis is None else shape[axis])
+        picked, count = _pick(model, value, shape, axis, samples)
+        parts[OUTPUTS[3]].append(_reshape(graph, picked, flat))
+        sampled.append(count)
+    for output in OUTPUTS:
+        node = ir.node("Concat", parts[output], {"axis": 0})
+        graph.append(node)
+        joined = _named(node.outputs[0], output)
+        joined.type = ir.TensorType(ir.DataType.FLOAT)
+        joined.shape = ir.Shape([sum(sampled if output == OUTPUTS[3] else channels)])
+        graph.outputs.append(joined)
+    _drop_unused(model)
+    return model, TapLayout(tuple(names), tuple(channels), tuple(sampled))
+
+
+def _reduce(model: ir.Model, op: str, value: ir.Value, axes: tuple[int, ...]) -> ir.Node:
+    """A reduction; its axes are an attribute up to opset 17 and an input from 18."""
+    if (model.opset_imports.get("") or 0) >= 18:
+        over = add_initializer(model, f"{value.name}.axes", np.array(axes, np.int64))
+        node = ir.node(op, [value, over], {"keepdims": 0})
+    else:
+        node = ir.node(op, [value], {"axes": list(axes), "keepdims": 0})
+    model.graph.append(node)
+    return node
+
+
+def _single(value: ir.Value) -> tuple[int, ...]:
+    shape = queries.dims(value)
+    if shape is None or any(size is None for size in shape[1:]):
+        raise ValueError(f"the shape of {value.name} is not known; give the model fixed input sizes")
+    return tuple(1 if size is None else size for size in shape)
+
+
+def _pick(
+    model: ir.Model, value: ir.Value, shape: tuple[int, ...], axis: int | None, samples: int
+) -> tuple[ir.Value, int]:
+    """A grid over the non-channel axes: [1, C, 56, 56] with C = 64 and 4096 samples → steps 7, 7."""
+    steps = [1] * len(shape)
+    grid = [i for i in range(len(shape)) if i not in (0, axis)] or list(range(1, len(shape)))
+    while grid and math.prod(math.ceil(s / t) for s, t in zip(shape, steps, strict=True)) > samples:
+        widest = max(grid, key=lambda i: math.ceil(shape[i] / steps[i]))
+        if math.ceil(shape[widest] / steps[widest]) == 1:
+            break
+        steps[widest] += 2
+    cut = [i for i, step in enumerate(steps) if step > 1]
+    if not cut:
+        return value, math.prod(shape)
+    constants = [
+        add_initializer(model, f"{value.name}.grid_{what}", np.array(numbers, np.int64))
+        for what, numbers in (
+            ("starts", [0] * len(cut)),
+            ("ends", [shape[i] for i in cut]),
+            ("axes", cut),
+            ("steps", [steps[i] for i in cut]),
+        )
+    ]
+    node = ir.node("Slice", [value, *constants])
+    model.graph.append(node)
+    count = math.prod(math.ceil(s / t) for s, t in zip(shape, steps, strict=True))
+    return _named(node.outputs[0], f"{value.name}.grid"), count
+
+
+def _reshape(graph: ir.Graph, value: ir.Value, flat: ir.Value) -> ir.Value:
+    node = ir.node("Reshape", [value, flat])
+    graph.append(node)
+    return _named(node.outputs[0], f"{value.name}.flat")
+
+
+def _named(value: ir.Value, name: str) -> ir.Value:
+    value.name = name
+    return value
+
+
+def _drop_unused(model: ir.Model) -> None:
+    from onnx_ir.passes.common import NameFixPass, RemoveUnusedNodesPass
+
+    NameFixPass()(model)
+    RemoveUnusedNodesPass()(model)

@@ -1,0 +1,1 @@
+"""Measuring: speed, memory, accuracy with intervals, comparison layer by layer."""

@@ -1,0 +1,110 @@
+"""What is measured, and what measuring it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fewbits.devices.host import Host
+from fewbits.engines import Mode, Options
+from fewbits.measurement.interval import Drop
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One model file on one engine in one execution format.
+
+    ``precision`` is what floating-point operators are asked to execute in: f32, bf16 or f16.
+    """
+
+    name: str
+    path: Path
+    engine: str
+    precision: str = "f32"
+    device: str = "CPU"
+    threads: int | None = None
+
+    def options(self, mode: Mode) -> Options:
+        """How the engine is to run it in latency or throughput mode."""
+        return Options(self.device, mode, self.precision, self.threads)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Speed from interleaved rounds: in every round each candidate had its turn, in shuffled order.
+
+    Args:
+        samples_ms: every timed run at batch 1, f64[n]; warm-up runs are not among them.
+        round_ms: the median of each round, f64[rounds]; rounds of candidates timed together are pairs.
+        round_fps: runs per second with all slots busy, f64[rounds].
+    """
+
+    samples_ms: NDArray[np.float64]
+    round_ms: NDArray[np.float64]
+    round_fps: NDArray[np.float64]
+
+    @property
+    def latency_ms(self) -> dict[str, float]:
+        """p50, p90, p99 over all timed runs, and their number."""
+        p50, p90, p99 = (float(v) for v in np.percentile(self.samples_ms, (50, 90, 99)))
+        return {"p50": p50, "p90": p90, "p99": p99, "n": int(self.samples_ms.size)}
+
+    @property
+    def throughput_fps(self) -> float:
+        """The median round."""
+        return float(np.median(self.round_fps))
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How right one configuration is on the test set, and how close to FP32.
+
+    ``drop`` is None for the reference itself, ``agreement`` where the outputs are no classes.
+    """
+
+    metric: str
+    score: float
+    samples: int
+    agreement: float | None = None
+    drop: Drop | None = None
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Resident bytes of a process of its own: after loading the engine's library, and at most while running."""
+
+    baseline_bytes: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All that was measured of one subject."""
+
+    timing: Timing
+    size_bytes: int
+    memory: Memory | None = None
+    executed: Mapping[str, float] = field(default_factory=dict)
+    accuracy: Accuracy | None = None
+    settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class MeasuredModel:
+    """One model on one engine."""
+
+    subject: Subject
+    measurement: Measurement
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """All models, measured against each other in one process."""
+
+    host: Host
+    models: tuple[MeasuredModel, ...]

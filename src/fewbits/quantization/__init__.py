@@ -1,0 +1,1 @@
+"""Quantizing: recipe, placement, plan, apply."""

@@ -1,0 +1,58 @@
+"""A plan made real: Q/DQ around activations, integer weights, and on every node what was decided."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from fewbits.graph import qdq, queries
+from fewbits.graph.ops import WEIGHT_INPUT
+from fewbits.graph.queries import node_name
+from fewbits.numerics import INT32, QParams, quantize
+from fewbits.quantization.plan import QuantPlan
+
+BIAS_INPUT = 2
+_INT32_LIMIT = float(2**31 - 1)
+
+
+def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
+    """Build the quantized model; the input model stays as it is and its weights are shared, not copied."""
+    model = model.clone()
+    by_name = {node_name(node): node for node in model.graph}
+    inputs = {name: by_name[name].inputs[0] for name in plan.weights}
+    input_names = {name: value.name for name, value in inputs.items() if value is not None}
+    for name, params in plan.weights.items():
+        _quantize_weights(model, by_name[name], params)
+    if plan.int32_bias:
+        for name, params in plan.weights.items():
+            source = plan.values.get(input_names[name] or "")
+            if source is not None:
+                _quantize_bias(model, by_name[name], source, params)
+    values = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
+    for value_name, params in plan.values.items():
+        qdq.insert(model, values[value_name], params)
+    for name, node in by_name.items():
+        if name in plan.integer:
+            node.metadata_props[qdq.LEVEL_KEY] = "I8"
+        elif name in plan.skipped:
+            node.metadata_props[qdq.REASON_KEY] = plan.skipped[name]
+    return model
+
+
+def _quantize_weights(model: ir.Model, node: ir.Node, params: QParams) -> None:
+    weights = queries.constant(node.inputs[WEIGHT_INPUT])
+    if weights is None:
+        raise ValueError(f"{node_name(node)} has no constant weights")
+    qdq.insert_constant(model, node, WEIGHT_INPUT, quantize(weights, params), params)
+
+
+def _quantize_bias(model: ir.Model, node: ir.Node, source: QParams, weights: QParams) -> None:
+    """b_q = round(b / (s_x s_w)), the scale at which the kernel accumulates (Jacob et al. 2018, eq. 11)."""
+    bias = queries.constant(node.inputs[BIAS_INPUT]) if len(node.inputs) > BIAS_INPUT else None
+    if bias is None or bias.ndim != 1:
+        return
+    scale = (np.float64(source.scale) * weights.scale.astype(np.float64)).astype(np.float32)
+    if scale.size != bias.size or np.any(np.abs(bias) / scale > _INT32_LIMIT):
+        return  # does not fit INT32: the bias stays in float, which costs the fused kernel but not the result
+    params = QParams(scale, np.zeros(scale.shape, np.int32), INT32, 0)
+    qdq.insert_constant(model, node, BIAS_INPUT, quantize(bias, params), params)

@@ -1,0 +1,79 @@
+"""What a recipe means for one model on one engine: scales for values and weights, a reason for each float node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from fewbits.engines.capability import Capability
+from fewbits.graph import queries
+from fewbits.graph.ops import WEIGHT_INPUT
+from fewbits.graph.queries import node_name
+from fewbits.numerics import INT7, INT8, INT8_NARROW, UINT8, QParams, affine, symmetric
+from fewbits.quantization.placement import Placement, place
+from fewbits.quantization.recipe import Recipe
+
+Ranges = Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class QuantPlan:
+    """Everything ``apply`` needs, by name, printable before it is applied.
+
+    Args:
+        values: activations that carry Q/DQ, and their parameters (one scale per tensor).
+        weights: per INT8 node the parameters of its weights (one scale per output channel).
+        integer: nodes that run in INT8, the ones without weights included.
+        skipped: nodes kept in float, each with the reason.
+        int32_bias: whether biases are quantized to INT32 with the scale of the products.
+    """
+
+    values: dict[str, QParams]
+    weights: dict[str, QParams]
+    integer: tuple[str, ...]
+    skipped: dict[str, str]
+    int32_bias: bool
+
+
+def plan(model: ir.Model, ranges: Ranges, recipe: Recipe, capability: Capability) -> QuantPlan:
+    """Turn a recipe into a plan.
+
+    Args:
+        ranges: for every activation value its (low, high) as estimated from calibration data.
+
+    Values that share one scale get the hull of their ranges. A range that never went below zero becomes
+    UINT8, one that did becomes INT8 around zero where the engine prefers that, else UINT8 with a zero point.
+    """
+    placement = place(model, recipe, capability)
+    values = {value.name or "": _activation(placement, value, ranges, capability) for value in placement.values}
+    weights = {node_name(node): weight_params(node, _weights(node), recipe.weight_bits) for node in placement.compute}
+    integer = tuple(node_name(node) for node in model.graph if node in placement.integer)
+    return QuantPlan(values, weights, integer, placement.skipped, capability.int32_bias)
+
+
+def _activation(placement: Placement, value: ir.Value, ranges: Ranges, capability: Capability) -> QParams:
+    known = [ranges[v.name] for v in placement.group(value) if v.name and v.name in ranges]
+    if not known:
+        raise ValueError(f"no range was collected for {value.name}")
+    low, high = min(low for low, _ in known), max(high for _, high in known)
+    if low < 0 and capability.signed_symmetric:
+        return symmetric(np.float32(max(-low, high)), INT8)
+    return affine(low, high, UINT8)
+
+
+def weight_params(node: ir.Node, weights: NDArray[np.float32], bits: int) -> QParams:
+    """Symmetric scales per output channel: w [O, I, kh, kw], axis 0 → scale [O]."""
+    axis = queries.weight_axis(node)
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    return symmetric(np.abs(weights).max(axis=others), INT7 if bits == 7 else INT8_NARROW, axis=axis)
+
+
+def _weights(node: ir.Node) -> NDArray[np.float32]:
+    array = queries.constant(node.inputs[WEIGHT_INPUT])
+    if array is None:
+        raise ValueError(f"{node_name(node)} has no constant weights")
+    return array.astype(np.float32, copy=False)

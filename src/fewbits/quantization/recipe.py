@@ -1,0 +1,86 @@
+"""A recipe: what to do to a model, frozen and hashable, as a file a person can read and edit."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fewbits.errors import InputError
+
+Choice = Literal["int8", "float"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Sends nodes whose name or operator type matches a glob to ``int8`` or ``float``."""
+
+    glob: str
+    choice: Choice
+
+    def matches(self, name: str, op_type: str) -> bool:
+        """Whether the rule speaks of this node."""
+        return fnmatch.fnmatchcase(name, self.glob) or fnmatch.fnmatchcase(op_type, self.glob)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to quantize: the range method and, node by node, INT8 or float. The last matching rule wins.
+
+    ``weight_bits`` is 7 where the host's instructions add pairs of u8*s8 products in 16 bits and would saturate.
+    """
+
+    name: str = "int8"
+    method: str = "auto"
+    rules: tuple[Rule, ...] = field(default=(Rule("*", "int8"),))
+    corrections: tuple[str, ...] = ()
+    weight_bits: int = 8
+
+    def choice(self, name: str, op_type: str) -> tuple[Choice, str]:
+        """What this recipe wants for a node, and the sentence that says which rule decided."""
+        chosen: Choice = "float"
+        why = "no rule of the recipe names it"
+        for rule in self.rules:
+            if rule.matches(name, op_type):
+                chosen, why = rule.choice, f"the recipe's rule '{rule.glob}' keeps it in {rule.choice}"
+        return chosen, why
+
+    def fingerprint(self) -> str:
+        """A short hash of everything that changes the result."""
+        return hashlib.sha256(self.to_toml().encode()).hexdigest()[:16]
+
+    def to_toml(self) -> str:
+        """The recipe as TOML; ``from_toml`` reads it back equal."""
+        lines = [
+            f"name = {_quoted(self.name)}",
+            f"method = {_quoted(self.method)}",
+            f"corrections = [{', '.join(map(_quoted, self.corrections))}]",
+            f"weight_bits = {self.weight_bits}",
+        ]
+        for rule in self.rules:
+            lines += ["", "[[rules]]", f"glob = {_quoted(rule.glob)}", f"choice = {_quoted(rule.choice)}"]
+        return "\n".join(lines) + "\n"
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Recipe:
+        """Read a recipe.
+
+        Raises:
+            InputError: not TOML, an unknown key, or a value of the wrong kind.
+        """
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+            rules = tuple(Rule(**rule) for rule in content.pop("rules", []))
+            content["corrections"] = tuple(content.get("corrections", ()))
+            return cls(**content, rules=rules)
+        except (OSError, tomllib.TOMLDecodeError, TypeError, UnicodeDecodeError) as error:
+            raise InputError(f"not a recipe: {error}", where=str(path)) from error
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)
+    return f'"{escaped}"'

@@ -1,0 +1,1 @@
+"""The decision as a person and a program read it; reads records only."""

@@ -1,0 +1,1 @@
+"""Choosing: candidates, trial, decision, and the journal that makes a run resumable."""

@@ -1,0 +1,77 @@
+"""Each candidate's model file: FP32, FP16-stored, or INT8 for its engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from fewbits.calibration.statistics import Statistics
+from fewbits.engines import ENGINES
+from fewbits.graph import queries
+from fewbits.graph.files import save_onnx
+from fewbits.graph.ops import Role, role
+from fewbits.passes.to_half import store_half
+from fewbits.quantization.build import quantized
+from fewbits.quantization.plan import QuantPlan
+from fewbits.selection.records import Candidate
+
+FOLDER = "candidates"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A candidate's file (relative to the run's folder), what it holds, and its plan if it is quantized."""
+
+    candidate: Candidate
+    file: str
+    formats: str
+    plan: QuantPlan | None = None
+
+
+def build(
+    candidate: Candidate,
+    model: ir.Model,
+    statistics: Statistics | None,
+    methods: Mapping[str, str],
+    folder: Path,
+) -> Built:
+    """Write the candidate's model into the run's folder; files that serve several candidates are written once.
+
+    Args:
+        methods: engine name → the range method chosen for it.
+    """
+    plan: QuantPlan | None = None
+    name, formats = "fp32.onnx", candidate.format
+    if candidate.recipe is not None:
+        if statistics is None:
+            raise ValueError(f"{candidate.name} needs statistics")
+        name = f"int8-{candidate.engine}.onnx"
+        recipe = replace(candidate.recipe, method=methods[candidate.engine])
+        made, plan = quantized(model, statistics, recipe, ENGINES[candidate.engine].capability)
+        formats = int8_formats(model, plan, candidate.precision)
+        _write(folder, name, made)
+    elif candidate.format == "fp16":
+        name = "fp16.onnx"
+        _write(folder, name, store_half(model, ir.DataType.FLOAT16))
+    else:
+        _write(folder, name, model)
+    return Built(candidate, f"{FOLDER}/{name}", formats, plan)
+
+
+def int8_formats(model: ir.Model, plan: QuantPlan, precision: str) -> str:
+    """``int8`` where all of the model's multiply-accumulates are INT8, else the mix, such as ``int8+fp32``."""
+    work = [node for node in model.graph if role(node.op_type) is Role.COMPUTE]
+    rest = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}[precision]
+    if not plan.weights:
+        return rest
+    whole = all(queries.node_name(node) in plan.weights for node in work)
+    return "int8" if whole and precision == "f32" else f"int8+{rest}"
+
+
+def _write(folder: Path, name: str, model: ir.Model) -> None:
+    path = folder / FOLDER / name
+    if not path.exists():
+        save_onnx(model, path)

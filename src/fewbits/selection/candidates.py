@@ -1,0 +1,60 @@
+"""Which candidates there are for the engines and formats asked for; the impossible ones are refused here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fewbits.engines import ENGINES, Engine
+from fewbits.errors import InputError
+from fewbits.quantization.recipe import Recipe
+from fewbits.selection.records import FORMATS, Candidate, Refused
+
+
+def engines(asked: str) -> tuple[Engine, ...]:
+    """The engines behind ``--engine``."""
+    if asked == "all":
+        return tuple(ENGINES.values())
+    if asked not in ENGINES:
+        raise InputError(f"unknown engine '{asked}'", where="--engine", fix=f"one of all, {', '.join(ENGINES)}")
+    return (ENGINES[asked],)
+
+
+def candidates(
+    asked: Sequence[Engine], formats: Sequence[str], device: str, recipe: Recipe
+) -> tuple[list[Candidate], list[Refused]]:
+    """All candidates, FP32 first; FP32 is always among them, since it is what the others are held against.
+
+    - fp16: weights in FP16. Executed in FP16 where the device computes in it, else in FP32: half the file.
+    - bf16: the FP32 file executed in BF16.
+    - int8: INT8 kernels, the rest in FP32.
+    - mixed: INT8 kernels, the rest in BF16.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown:
+        raise InputError(f"unknown format '{unknown[0]}'", where="--formats", fix=f"some of {', '.join(FORMATS)}")
+    found: list[Candidate] = []
+    refused: list[Refused] = []
+    for name in [f for f in FORMATS if f in formats or f == "fp32"]:
+        for engine in asked:
+            no_bf16 = engine.refuses("bf16", device)
+            match name:
+                case "fp32":
+                    found.append(Candidate(f"{engine.name}-fp32", engine.name, name, "f32"))
+                case "fp16":
+                    precision = "f32" if engine.refuses("f16", device) else "f16"
+                    found.append(Candidate(f"{engine.name}-fp16", engine.name, name, precision))
+                case "bf16":
+                    candidate = Candidate(f"{engine.name}-bf16", engine.name, name, "bf16")
+                    if no_bf16:
+                        refused.append(Refused(candidate, no_bf16))
+                    else:
+                        found.append(candidate)
+                case "int8":
+                    found.append(Candidate(f"{engine.name}-int8", engine.name, name, "f32", recipe))
+                case _:
+                    candidate = Candidate(f"{engine.name}-int8+bf16", engine.name, name, "bf16", recipe)
+                    if no_bf16:
+                        refused.append(Refused(candidate, f"INT8 with BF16 for the rest: {no_bf16}"))
+                    else:
+                        found.append(candidate)
+    return found, refused

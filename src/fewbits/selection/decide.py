@@ -1,0 +1,185 @@
+"""The decision: a pure function of what was measured and what was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fewbits.measurement.interval import Drop, samples_needed, speedup
+from fewbits.selection.records import Budget, Measured, Outcome, Refused
+
+# Among candidates whose speeds cannot be told apart the simplest format wins.
+_SIMPLICITY = ("fp32", "fp16", "bf16", "int8", "mixed")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Who won, why, and why not each of the others."""
+
+    reference: str
+    chosen: str | None
+    reason: str
+    rejected: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Gain:
+    """How much better than the reference, as a ratio above 1, with its interval."""
+
+    low: float
+    median: float
+    high: float
+
+
+def reference_of(outcomes: Sequence[Outcome], budget: Budget) -> Measured | None:
+    """The best FP32 candidate: what the others have to beat."""
+    whole = [o for o in outcomes if isinstance(o, Measured) and o.candidate.format == "fp32"]
+    return min(whole, key=lambda o: (_cost(o, budget), o.measurement.timing.latency_ms["p50"]), default=None)
+
+
+def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
+    """The candidate that is best by the objective among those inside the budget.
+
+    A candidate must beat the FP32 reference beyond the noise of their interleaved rounds; otherwise the
+    reference stays. Equally fast candidates: the simplest format, then the smaller drop.
+    """
+    rejected = {o.candidate.name: o.reason for o in outcomes if not isinstance(o, Measured)}
+    measured = [o for o in outcomes if isinstance(o, Measured)]
+    reference = reference_of(outcomes, budget)
+    if reference is None:
+        return Verdict("", None, "FP32 could not be measured on any engine, so nothing can be compared", rejected)
+    inside: list[tuple[Measured, _Gain]] = []
+    for outcome in measured:
+        if outcome is reference:
+            continue
+        gain = _gain(reference, outcome, budget)
+        problem = _problem(outcome, reference, gain, budget)
+        if problem:
+            rejected[outcome.candidate.name] = problem
+        else:
+            inside.append((outcome, gain))
+    if not inside:
+        return _stay(reference, measured, rejected, budget)
+    fastest = min((o for o, _ in inside), key=lambda o: _cost(o, budget))
+    tied = [pair for pair in inside if pair[0] is fastest or _gain(pair[0], fastest, budget).low <= 1.0]
+    winner, gain = min(tied, key=lambda pair: (*_simplicity(pair[0]), _cost(pair[0], budget)))
+    for outcome, _ in inside:
+        if outcome is not winner:
+            rejected[outcome.candidate.name] = _second(outcome, winner, budget, tied=outcome in [o for o, _ in tied])
+    return Verdict(reference.candidate.name, winner.candidate.name, _why(winner, reference, gain, budget), rejected)
+
+
+def _cost(outcome: Measured, budget: Budget) -> float:
+    """Smaller is better."""
+    match budget.objective:
+        case "latency":
+            return outcome.measurement.timing.latency_ms["p50"]
+        case "throughput":
+            return -outcome.measurement.timing.throughput_fps
+        case _:
+            return float(outcome.measurement.size_bytes)
+
+
+def _gain(base: Measured, other: Measured, budget: Budget) -> _Gain:
+    """How many times better ``other`` is than ``base``: paired ratios of the rounds both took part in."""
+    a, b = base.measurement, other.measurement
+    if budget.objective == "size":
+        ratio = a.size_bytes / b.size_bytes
+        return _Gain(ratio, ratio, ratio)
+    if budget.objective == "latency":
+        return _Gain(*speedup(a.timing.round_ms, b.timing.round_ms, budget.confidence))
+    return _Gain(*speedup(1.0 / a.timing.round_fps, 1.0 / b.timing.round_fps, budget.confidence))
+
+
+def _simplicity(outcome: Measured) -> tuple[int, float]:
+    drop = outcome.measurement.accuracy.drop if outcome.measurement.accuracy else None
+    return _SIMPLICITY.index(outcome.candidate.format), drop.estimate if drop else 0.0
+
+
+def _problem(outcome: Measured, reference: Measured, gain: _Gain, budget: Budget) -> str:
+    """Why a candidate cannot be chosen; empty if it can."""
+    accuracy = outcome.measurement.accuracy
+    drop = accuracy.drop if accuracy else None
+    if drop is None:
+        return "its accuracy could not be measured"
+    if drop.estimate > budget.max_drop:
+        return f"loses {_points(drop)}, more than the {budget.max_drop * 100:g} allowed"
+    limit = _limit(outcome, budget)
+    if limit:
+        return limit
+    if gain.low <= 1.0:
+        against = f"{reference.candidate.name}: {gain.median:.2f} times ({gain.low:.2f} to {gain.high:.2f})"
+        if budget.objective == "size":
+            return f"not smaller than {against}"
+        return f"not faster than {against}"
+    return ""
+
+
+def _limit(outcome: Measured, budget: Budget) -> str:
+    measurement = outcome.measurement
+    p50 = measurement.timing.latency_ms["p50"]
+    if budget.max_latency_ms is not None and p50 > budget.max_latency_ms:
+        return f"takes {p50:.2f} ms, more than the {budget.max_latency_ms:g} ms allowed"
+    if budget.max_size_bytes is not None and measurement.size_bytes > budget.max_size_bytes:
+        return f"is {measurement.size_bytes} bytes, more than the {budget.max_size_bytes} allowed"
+    return ""
+
+
+def _stay(reference: Measured, measured: Sequence[Measured], rejected: dict[str, str], budget: Budget) -> Verdict:
+    name = reference.candidate.name
+    limit = _limit(reference, budget)
+    if limit:
+        rejected[name] = limit
+        return Verdict(name, None, f"nothing fits the budget: FP32 ({name}) {limit}", rejected)
+    others = len(measured) - 1
+    reason = f"{name} stays: none of the {others} other measured candidates is both inside the budget and better"
+    return Verdict(name, name, reason, rejected)
+
+
+def _second(outcome: Measured, winner: Measured, budget: Budget, *, tied: bool) -> str:
+    gain = _gain(outcome, winner, budget)
+    name = winner.candidate.name
+    ratio = f"{gain.median:.2f} times ({gain.low:.2f} to {gain.high:.2f})"
+    if tied:
+        return f"inside the budget; its speed cannot be told from {name}'s ({ratio}), which is simpler"
+    word = "smaller" if budget.objective == "size" else "faster"
+    return f"inside the budget, but {name} is {ratio} {word}"
+
+
+def _why(winner: Measured, reference: Measured, gain: _Gain, budget: Budget) -> str:
+    word = {"latency": "as fast as", "throughput": "the throughput of", "size": "smaller than"}[budget.objective]
+    at = {"latency": " at batch 1", "throughput": " with all cores busy", "size": ""}[budget.objective]
+    spread = "" if budget.objective == "size" else f" ({gain.low:.2f} to {gain.high:.2f})"
+    sentence = f"{winner.candidate.name} is {gain.median:.2f} times{spread} {word} {reference.candidate.name}{at}"
+    drop = winner.measurement.accuracy.drop if winner.measurement.accuracy else None
+    if drop is None:
+        return sentence
+    return f"{sentence} and loses {_points(drop)}; {_proof(drop, budget)}"
+
+
+def _points(drop: Drop) -> str:
+    return (
+        f"{drop.estimate * 100:.2f} points ({drop.confidence:.0%} interval {drop.low * 100:.2f} to "
+        f"{drop.high * 100:.2f})"
+    )
+
+
+def _proof(drop: Drop, budget: Budget) -> str:
+    allowed = f"the {budget.max_drop * 100:g} allowed"
+    if drop.high <= budget.max_drop:
+        return f"proven inside {allowed}"
+    needed = samples_needed(drop, budget.max_drop)
+    more = f", about {needed} would prove it" if needed else ""
+    return f"inside {allowed}, not proven: {drop.samples} samples do not exclude more{more}"
+
+
+def why_not(outcome: Outcome, verdict: Verdict) -> str:
+    """The sentence a report shows beside an outcome."""
+    name = outcome.candidate.name
+    if name == verdict.chosen:
+        return verdict.reason
+    if name in verdict.rejected:
+        return verdict.rejected[name]
+    if isinstance(outcome, Refused):
+        return outcome.reason
+    return "FP32, the reference" if name == verdict.reference else ""

@@ -1,0 +1,108 @@
+"""The records of a choice: candidates, what became of each, the budget, the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from fewbits.devices.host import Host
+from fewbits.errors import InputError
+from fewbits.measurement.records import Measurement
+from fewbits.quantization.recipe import Recipe
+
+Objective = Literal["latency", "throughput", "size"]
+FORMATS = ("fp32", "fp16", "bf16", "int8", "mixed")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to run the model.
+
+    Args:
+        name: engine and format, such as ``openvino-int8``.
+        format: which of FORMATS it stands for.
+        precision: what floating-point operators execute in: f32, bf16 or f16.
+        recipe: how it is quantized, None for floating point.
+    """
+
+    name: str
+    engine: str
+    format: str
+    precision: str
+    recipe: Recipe | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Built, run and measured. ``formats`` is what the model holds in the end, such as ``int8+fp32``."""
+
+    candidate: Candidate
+    formats: str
+    measurement: Measurement
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The engine could not do it, or did it wrong; the sentence says what happened."""
+
+    candidate: Candidate
+    reason: str
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Not tried, because this engine or host cannot do it; the sentence says why."""
+
+    candidate: Candidate
+    reason: str
+
+
+Outcome: TypeAlias = Measured | Failed | Refused
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Constraints, never a weighted sum.
+
+    ``max_drop`` is a fraction of the metric (0.01 is one point); ``confidence`` belongs to the intervals.
+    """
+
+    max_drop: float = 0.01
+    confidence: float = 0.95
+    objective: Objective = "latency"
+    max_latency_ms: float | None = None
+    max_size_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.max_drop <= 1:
+            raise InputError(f"{self.max_drop} is no drop", where="--max-drop", fix="give a part of 1 or 0% to 100%")
+        if not 0 < self.confidence < 1:
+            raise InputError(
+                f"{self.confidence} is no confidence",
+                where="--confidence",
+                fix="between 0 and 1, such as 0.95",
+            )
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The answer: the chosen candidate's name, the sentence why, and for each other one why not.
+
+    ``chosen`` is None where nothing fits the budget, not even FP32; ``reference`` where FP32 could not run.
+    """
+
+    model: str
+    metric: str
+    budget: Budget
+    host: Host
+    reference: str
+    chosen: str | None
+    reason: str
+    rejected: Mapping[str, str]
+    outcomes: tuple[Outcome, ...]
+    seconds: float = 0.0
+    files: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    versions: Mapping[str, str] = field(default_factory=dict)

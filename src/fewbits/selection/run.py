@@ -1,0 +1,291 @@
+"""The main job: build, calibrate, measure every candidate, decide, and leave the model and the reasons."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import onnx_ir as ir
+
+from fewbits.calibration.collect import collect, fingerprint
+from fewbits.calibration.statistics import Statistics
+from fewbits.data import BadSamples, Dataset, Sample, stream
+from fewbits.devices.host import detect
+from fewbits.engines import ENGINES, Engine, Mode, Options
+from fewbits.errors import EngineError
+from fewbits.files import make_folder, output_error, whole_file
+from fewbits.graph.files import file_bytes
+from fewbits.measurement.interval import paired_drop
+from fewbits.measurement.metrics import Agreement, Metric
+from fewbits.measurement.records import Accuracy, Measurement, Subject
+from fewbits.progress import Progress
+from fewbits.quantization.build import METHOD_SAMPLES, resolve_method, values_to_watch
+from fewbits.quantization.recipe import Recipe
+from fewbits.selection.build import FOLDER, Built, build
+from fewbits.selection.candidates import candidates, engines
+from fewbits.selection.decide import decide, reference_of, why_not
+from fewbits.selection.journal import Journal
+from fewbits.selection.records import FORMATS, Budget, Candidate, Decision, Failed, Measured, Outcome, Refused
+from fewbits.selection.trial import Trial
+
+_TURN_S = 0.08
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done: the model as simplified, the data, the budget, and where results go."""
+
+    path: Path
+    model: ir.Model
+    test: Dataset
+    calibration: Dataset
+    metric: Metric
+    budget: Budget
+    folder: Path
+    engine: str = "all"
+    device: str = "CPU"
+    formats: tuple[str, ...] = FORMATS
+    threads: int | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    rounds: int = 15
+    time_budget_s: float | None = None
+    resume: bool = False
+
+
+def run(job: Job, progress: Progress) -> Decision:
+    """Do the main job; see ``fewbits.choose`` for what a person gets.
+
+    Raises:
+        InputError: something asked for does not exist, or the results cannot be written.
+        EngineError: FP32 runs on none of the engines.
+    """
+    start = time.monotonic()
+    asked = engines(job.engine)
+    for engine in asked:
+        engine.check_device(job.device)
+    wanted, refused = candidates(asked, job.formats, job.device, job.recipe)
+    make_folder(job.folder)
+    journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
+    if not job.resume:
+        shutil.rmtree(job.folder / FOLDER, ignore_errors=True)
+    statistics, methods = _calibrate(job, asked, wanted, journal, progress)
+    built = _build_all(job, wanted, statistics, methods, progress)
+    trial = _try_all(job, built, journal, progress, start)
+    outcomes = _outcomes(job, built, trial, [c.name for c in wanted], refused)
+    verdict = decide(outcomes, job.budget)
+    order = {name: i for i, name in enumerate(c.name for c in (*wanted, *(r.candidate for r in refused)))}
+    outcomes = sorted(outcomes, key=lambda o: order[o.candidate.name])
+    return Decision(
+        model=str(job.path),
+        metric=job.metric.name,
+        budget=job.budget,
+        host=detect(),
+        reference=verdict.reference,
+        chosen=verdict.chosen,
+        reason=verdict.reason,
+        rejected={o.candidate.name: why_not(o, verdict) for o in outcomes},
+        outcomes=tuple(outcomes),
+        seconds=time.monotonic() - start,
+        files=_deliver(job, verdict.chosen, built),
+        warnings=tuple(progress.warnings),
+        versions={engine.name: engine.version for engine in asked},
+    )
+
+
+def _fingerprint(job: Job, asked: Sequence[Engine]) -> str:
+    """Everything a journalled result depends on."""
+    parts = [
+        fingerprint(job.model),
+        job.test.fingerprint(),
+        job.calibration.fingerprint(),
+        job.metric.name,
+        job.recipe.fingerprint(),
+        job.device,
+        str(job.threads),
+        str(job.seed),
+        ",".join(job.formats),
+        *[f"{engine.name} {engine.version}" for engine in asked],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _calibrate(
+    job: Job, asked: Sequence[Engine], wanted: Sequence[Candidate], journal: Journal, progress: Progress
+) -> tuple[Statistics | None, dict[str, str]]:
+    """Statistics from one pass, and the range method of each engine whose INT8 is wanted."""
+    needed = [e for e in asked if any(c.engine == e.name and c.recipe is not None for c in wanted)]
+    if not needed:
+        return None, {}
+    path = job.folder / "statistics.npz"
+    runner = needed[0]
+    options = Options(job.device, threads=job.threads)
+    bad = BadSamples()
+    if journal.get("statistics", "done") and path.is_file():
+        statistics = Statistics.load(path)
+    else:
+        names = values_to_watch(job.model, job.recipe, [engine.capability for engine in needed])
+        statistics = collect(
+            job.model,
+            names,
+            stream(job.calibration, workers=2, on_bad=bad),
+            len(job.calibration),
+            runner,
+            options,
+            sample_fingerprint=job.calibration.fingerprint(),
+            progress=lambda done: progress.step("calibration", done, len(job.calibration)),
+        )
+        statistics.save(path)
+        journal.put("statistics", "done", True)
+    _warn_bad(bad, "calibration", progress)
+    methods = {}
+    samples: list[Sample] = []
+    for engine in needed:
+        method = journal.get("method", engine.name) if job.recipe.method == "auto" else job.recipe.method
+        if method is None:
+            samples = samples or list(itertools.islice(stream(job.calibration, workers=2), METHOD_SAMPLES))
+            resolved, choice = resolve_method(
+                job.model,
+                statistics,
+                job.recipe,
+                engine,
+                samples,
+                options,
+                lambda done, total, name=engine.name: progress.step(f"range method for {name}", done, total),
+            )
+            method = resolved.method
+            journal.put("method", engine.name, method)
+            journal.put("method SQNR", engine.name, dict(choice.sqnr_db))
+        methods[engine.name] = method
+    return statistics, methods
+
+
+def _build_all(
+    job: Job,
+    wanted: Sequence[Candidate],
+    statistics: Statistics | None,
+    methods: dict[str, str],
+    progress: Progress,
+) -> dict[str, Built]:
+    built = {}
+    for index, candidate in enumerate(wanted):
+        progress.step("building", index, len(wanted))
+        built[candidate.name] = build(candidate, job.model, statistics, methods, job.folder)
+        if candidate.recipe is not None:
+            recipe = replace(candidate.recipe, method=methods[candidate.engine])
+            with whole_file(job.folder / FOLDER / f"int8-{candidate.engine}.toml") as scratch:
+                scratch.write_text(recipe.to_toml(), encoding="utf-8")
+    return built
+
+
+def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Progress, start: float) -> Trial:
+    subjects = {
+        name: Subject(name, job.folder / b.file, b.candidate.engine, b.candidate.precision, job.device, job.threads)
+        for name, b in built.items()
+    }
+    trial = Trial(subjects, journal, progress)
+    # A time budget leaves two thirds of what remains for accuracy; speed needs its rounds.
+    deadline = None if job.time_budget_s is None else start + job.time_budget_s * 0.7
+    bad = BadSamples()
+    trial.weigh()
+    trial.check_fp32(job.model, job.test, [n for n in built if built[n].candidate.format == "fp32"])
+    reference = next((n for n in trial.alive() if built[n].candidate.format == "fp32"), None)
+    if reference is None:
+        raise EngineError(
+            "FP32 runs on no engine: " + "; ".join(f"{n}: {why}" for n, why in trial.failures.items()),
+            where=str(job.path),
+        )
+    trial.judge(reference, job.test, job.metric, bad, deadline)
+    _warn_bad(bad, "test", progress)
+    sample = next(iter(stream(job.test, workers=1)))
+    rounds = job.rounds
+    if job.time_budget_s is not None:
+        left = start + job.time_budget_s - time.monotonic()
+        rounds = max(3, min(job.rounds, int(left / (len(trial.alive()) * 3 * _TURN_S))))
+    trial.clock(sample, rounds, _TURN_S, job.seed)
+    trial.look_inside(sample)
+    return trial
+
+
+def _warn_bad(bad: BadSamples, which: str, progress: Progress) -> None:
+    if len(bad):
+        first = bad.items[0]
+        progress.warn(f"{len(bad)} {which} samples could not be read and were left out, such as {first.reason}")
+
+
+def _outcomes(
+    job: Job, built: dict[str, Built], trial: Trial, names: Sequence[str], refused: Sequence[Refused]
+) -> list[Outcome]:
+    outcomes: list[Outcome] = list(refused)
+    plain = [_measured(job, built[n], trial, None) for n in names if n not in trial.failures]
+    reference = reference_of(plain, job.budget)
+    for name in names:
+        if name in trial.failures:
+            outcomes.append(Failed(built[name].candidate, trial.failures[name]))
+        else:
+            base = None if reference is None else reference.candidate.name
+            outcomes.append(_measured(job, built[name], trial, base))
+    return outcomes
+
+
+def _measured(job: Job, built: Built, trial: Trial, reference: str | None) -> Measured:
+    """Put one candidate's results together; accuracy is that of the mode whose speed decides."""
+    name = built.candidate.name
+    mode: Mode = "throughput" if job.budget.objective == "throughput" else "latency"
+    mine = trial.evidence[name, mode]
+    drop = agreement = None
+    if reference is not None and reference != name:
+        theirs = trial.evidence[reference, mode].evidence
+        drop = paired_drop(job.metric, theirs, mine.evidence, job.budget.confidence)
+    if mine.agreement is not None:
+        agreement = Agreement().score(mine.agreement)
+    accuracy = Accuracy(job.metric.name, job.metric.score(mine.evidence), len(mine.evidence), agreement, drop)
+    other = trial.evidence[name, "throughput" if mode == "latency" else "latency"]
+    notes = []
+    difference = abs(job.metric.score(other.evidence) - accuracy.score)
+    if difference > job.budget.max_drop:
+        notes.append(
+            f"in the other mode its accuracy is {job.metric.score(other.evidence):.4f}: do not deploy it that way"
+        )
+    if built.candidate.format == "fp16" and built.candidate.precision == "f32":
+        notes.append(f"half the file, FP32 execution: {ENGINES[built.candidate.engine].refuses('f16', job.device)}")
+    subject = trial.subjects[name]
+    measurement = Measurement(
+        timing=trial.timing[name],
+        size_bytes=file_bytes(subject.path),
+        memory=trial.memory.get(name),
+        executed=trial.executed.get(name, {}),
+        accuracy=accuracy,
+        settings=trial.settings.get(name, {}),
+        notes=tuple(notes),
+    )
+    return Measured(built.candidate, built.formats, measurement, (built.file,))
+
+
+def _deliver(job: Job, chosen: str | None, built: dict[str, Built]) -> tuple[str, ...]:
+    """The chosen model under a name of its own, with the preprocessing that belongs to it."""
+    if chosen is None:
+        return ()
+    source = job.folder / built[chosen].file
+    files = ["model.onnx"]
+    try:
+        with whole_file(job.folder / "model.onnx") as scratch:
+            shutil.copyfile(source, scratch)
+        beside = source.with_name(f"{source.name}.data")
+        if beside.is_file():
+            with whole_file(job.folder / beside.name) as scratch:
+                shutil.copyfile(beside, scratch)
+            files.append(beside.name)
+        if job.test.preprocess is not None:
+            with whole_file(job.folder / "preprocess.toml") as scratch:
+                scratch.write_text(job.test.preprocess.to_toml(), encoding="utf-8")
+            files.append("preprocess.toml")
+    except OSError as error:
+        raise output_error(error, job.folder) from error
+    return tuple(files)

@@ -1,0 +1,1 @@
+"""What fewbits does, one file a verb; each returns the record that the command line prints."""

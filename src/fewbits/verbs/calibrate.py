@@ -1,0 +1,142 @@
+"""``calibrate``: FP32 model and calibration samples in, INT8 model out."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from pathlib import Path
+
+import onnx_ir as ir
+
+from fewbits import frontends
+from fewbits.calibration.collect import collect, fingerprint
+from fewbits.calibration.statistics import Statistics, check_method
+from fewbits.data import BadSamples, Dataset, stream
+from fewbits.engines import ENGINES, Engine, Options
+from fewbits.engines.ir_file import save_ir
+from fewbits.errors import InputError, ModelError
+from fewbits.files import write_text
+from fewbits.graph import qdq, queries
+from fewbits.graph.files import save_onnx
+from fewbits.measurement.memory import peak_rss_bytes
+from fewbits.passes import simplify
+from fewbits.progress import Progress
+from fewbits.quantization.build import METHOD_SAMPLES, quantized, resolve_method, values_to_watch
+from fewbits.quantization.recipe import Recipe, Rule
+from fewbits.quantization.records import Calibrated
+from fewbits.verbs.inputs import DataOptions, open_test_data
+
+
+def calibrate(
+    model: str | Path,
+    data: DataOptions,
+    *,
+    out: str | Path,
+    method: str = "auto",
+    keep_float: tuple[str, ...] = (),
+    engine: str = "all",
+    device: str = "CPU",
+    threads: int | None = None,
+    statistics: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Calibrated:
+    """Make an INT8 model: ``.onnx`` with QuantizeLinear/DequantizeLinear, or ``.xml`` as OpenVINO IR.
+
+    Beside it stand the statistics it was made from and the recipe that makes it again.
+
+    Args:
+        keep_float: globs over node names and operator types that stay in floating point.
+        engine: whose integer kernels to place quantizers for; ``all`` makes an ONNX file that both engines
+            run in INT8, and for ``.xml`` means OpenVINO.
+        statistics: a file to write the statistics to, or to read them from where it exists and fits the model.
+
+    Raises:
+        InputError: the model, the data or an option is wrong, or ``out`` cannot be written.
+        EngineError: the engine cannot run the model.
+    """
+    start = time.monotonic()
+    progress = progress or Progress()
+    out = Path(out)
+    check_method(method)
+    target, runner = _target(out, engine), ENGINES["openvino"]
+    runner.check_device(device)
+    progress.step("reading the model")
+    loaded = frontends.load(model)
+    if qdq.is_quantized(loaded):
+        raise ModelError("this model is quantized already", where=str(model), fix="give the FP32 model")
+    simple = simplify(loaded)
+    dataset = open_test_data(data, queries.specs(loaded.graph.inputs), progress)
+    rules = (Rule("*", "int8"), *(Rule(glob, "float") for glob in keep_float))
+    recipe = Recipe(method=method, rules=rules)
+    options = Options(device, threads=threads)
+    known = _statistics(simple, recipe, target, runner, options, dataset, statistics, progress)
+    if method == "auto":
+        samples = list(itertools.islice(stream(dataset, workers=2), METHOD_SAMPLES))
+        recipe, _ = resolve_method(
+            simple, known, recipe, runner, samples, options, lambda d, n: progress.step("range method", d, n)
+        )
+    made, plan = quantized(simple, known, recipe, target.capability)
+    if not plan.weights:
+        progress.warn("nothing was quantized: no layer of this model can run in INT8 under this recipe")
+    files = _write(made, out, known, recipe)
+    return Calibrated(out, files, time.monotonic() - start, peak_rss_bytes(), known.count, recipe.method, plan)
+
+
+def _target(out: Path, engine: str) -> Engine:
+    if out.suffix not in (".onnx", ".xml"):
+        raise InputError(f"'{out}' is neither .onnx nor .xml", where="-o", fix="name OUT.onnx or OUT.xml")
+    if engine != "all" and engine not in ENGINES:
+        raise InputError(f"unknown engine '{engine}'", where="--engine", fix=f"one of all, {', '.join(ENGINES)}")
+    if out.suffix == ".xml":
+        if engine == "onnxruntime":
+            raise InputError("ONNX Runtime does not read OpenVINO IR", where="-o", fix="name OUT.onnx")
+        return ENGINES["openvino"]
+    return ENGINES["onnxruntime" if engine == "all" else engine]
+
+
+def _statistics(
+    model: ir.Model,
+    recipe: Recipe,
+    target: Engine,
+    runner: Engine,
+    options: Options,
+    dataset: Dataset,
+    path: str | Path | None,
+    progress: Progress,
+) -> Statistics:
+    names = values_to_watch(model, recipe, [target.capability])
+    if path is not None and Path(path).exists():
+        known = Statistics.load(Path(path))
+        if known.model == fingerprint(model) and set(names) <= set(known.values):
+            return known
+        progress.warn(f"{path} belongs to another model or recipe; collecting anew")
+    bad = BadSamples()
+    known = collect(
+        model,
+        names,
+        stream(dataset, workers=2, on_bad=bad),
+        len(dataset),
+        runner,
+        options,
+        sample_fingerprint=dataset.fingerprint(),
+        progress=lambda done: progress.step("calibration", done, len(dataset)),
+    )
+    if len(bad):
+        progress.warn(f"{len(bad)} samples could not be read and were left out, such as {bad.items[0].reason}")
+    if path is not None:
+        known.save(Path(path))
+    return known
+
+
+def _write(model: ir.Model, out: Path, statistics: Statistics, recipe: Recipe) -> tuple[Path, ...]:
+    beside = out.with_name(f"{out.stem}.statistics.npz"), out.with_name(f"{out.stem}.recipe.toml")
+    if out.suffix == ".xml":
+        layers = {queries.node_name(node): dict(node.metadata_props) for node in model.graph if node.metadata_props}
+        save_ir(model, out, layers=layers)
+        files: tuple[Path, ...] = (out, out.with_suffix(".bin"), *beside)
+    else:
+        save_onnx(model, out)
+        files = (out, *beside)
+    statistics.save(beside[0])
+    write_text(beside[1], recipe.to_toml())
+    return files

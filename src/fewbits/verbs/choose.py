@@ -1,0 +1,71 @@
+"""``choose``: which formats should this model run in on this device?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fewbits import frontends
+from fewbits.files import write_text
+from fewbits.graph import queries
+from fewbits.passes import simplify
+from fewbits.progress import Progress
+from fewbits.quantization.recipe import Recipe
+from fewbits.report.json_view import decision_json, dumps
+from fewbits.selection.records import FORMATS, Budget, Decision
+from fewbits.selection.run import Job, run
+from fewbits.verbs.inputs import DataOptions, choose_metric, open_both
+
+
+def choose(
+    model: str | Path,
+    data: DataOptions,
+    *,
+    out: str | Path = "fewbits-run",
+    budget: Budget | None = None,
+    engine: str = "all",
+    device: str = "CPU",
+    formats: tuple[str, ...] = FORMATS,
+    threads: int | None = None,
+    method: str = "auto",
+    time_budget_s: float | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Decision:
+    """Build, calibrate and measure every candidate, decide, and write the winner with the reasons.
+
+    The folder ``out`` then holds ``model.onnx`` (the chosen model), ``decision.json``, the candidates, the
+    calibration statistics and the journal of the run.
+
+    Returns:
+        The decision. ``chosen`` is None where nothing fits the budget.
+
+    Raises:
+        InputError: the model, the data or an option is wrong, or ``out`` cannot be written.
+        EngineError: FP32 runs on no engine.
+    """
+    progress = progress or Progress()
+    progress.step("reading the model")
+    loaded = frontends.load(model)
+    inputs, outputs = queries.specs(loaded.graph.inputs), queries.specs(loaded.graph.outputs)
+    test, calibration = open_both(data, inputs, progress)
+    metric = choose_metric(data, test, inputs, outputs)
+    job = Job(
+        path=Path(model),
+        model=simplify(loaded),
+        test=test,
+        calibration=calibration,
+        metric=metric,
+        budget=budget or Budget(),
+        folder=Path(out),
+        engine=engine,
+        device=device,
+        formats=formats,
+        threads=threads,
+        recipe=Recipe(method=method),
+        seed=data.seed,
+        time_budget_s=time_budget_s,
+        resume=resume,
+    )
+    decision = run(job, progress)
+    write_text(job.folder / "decision.json", dumps(decision_json(decision)))
+    return decision

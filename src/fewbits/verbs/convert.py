@@ -1,0 +1,155 @@
+"""``convert``: a model in, a simplified one out, in FP32, FP16 or BF16, with proof that it computes the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from fewbits import frontends
+from fewbits.engines import ENGINES, Engine, Options
+from fewbits.engines.ir_file import save_ir
+from fewbits.errors import FewbitsError, InputError
+from fewbits.graph import queries
+from fewbits.graph.files import file_bytes, save_onnx
+from fewbits.numerics import NoiseSum
+from fewbits.passes import simplify
+from fewbits.passes.records import Converted
+from fewbits.passes.to_half import compute_fp16, store_half
+from fewbits.progress import Progress
+
+# Outputs must agree with the original's to this many dB. FP32 rewrites reorder sums, FP16 keeps 11 bits of
+# mantissa and BF16 8; networks of a hundred layers lose a few bits more.
+_LEAST_SQNR_DB = {"fp32": 60.0, "fp16": 30.0, "bf16": 15.0}
+_TRIALS = 3
+
+
+class ConversionError(FewbitsError):
+    """The converted model computes something else than the original."""
+
+
+def convert(
+    model: str | Path,
+    *,
+    out: str | Path,
+    to: str = "fp32",
+    input_shapes: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> Converted:
+    """Simplify a model and write it as ``.onnx`` or OpenVINO ``.xml``.
+
+    FP16 as ONNX computes in FP16 between FP32 inputs and outputs; FP16 as IR, and BF16, store the weights in
+    16 bits and leave it to the engine what to compute in.
+
+    Args:
+        to: fp32, fp16 or bf16.
+        input_shapes: fixes free sizes, each as ``name:1,3,224,224``.
+
+    Raises:
+        InputError: the model or an option is wrong, or ``out`` cannot be written.
+        ConversionError: the result does not compute what the original does.
+    """
+    progress = progress or Progress()
+    out, path = Path(out), Path(model)
+    if out.suffix not in (".onnx", ".xml"):
+        raise InputError(f"'{out}' is neither .onnx nor .xml", where="-o", fix="name OUT.onnx or OUT.xml")
+    if to not in _LEAST_SQNR_DB:
+        raise InputError(f"unknown format '{to}'", where="--to", fix=f"one of {', '.join(_LEAST_SQNR_DB)}")
+    progress.step("reading the model")
+    original = frontends.load(path)
+    fix_shapes(original, input_shapes)
+    progress.step("simplifying")
+    simple = simplify(original)
+    is_ir = out.suffix == ".xml"
+    made = _to(simple, to, is_ir=is_ir)
+    progress.step("checking against the original")
+    # An IR is checked after it was written: only then is it known what OpenVINO made of the model.
+    noise = None if is_ir else _compare(original, made, ENGINES["onnxruntime"])
+    _accept(noise, to, out)
+    if is_ir:
+        save_ir(made, out, fp16=to == "fp16")
+        noise = _compare(original, out, ENGINES["openvino"])
+        try:
+            _accept(noise, to, out)
+        except ConversionError:
+            out.unlink()
+            out.with_suffix(".bin").unlink(missing_ok=True)
+            raise
+    else:
+        save_onnx(made, out)
+    if noise is None:
+        raise ValueError("the conversion was not checked")
+    return Converted(
+        out,
+        to,
+        file_bytes(path),
+        file_bytes(out),
+        len(original.graph),
+        len(simple.graph),
+        noise.sqnr_db,
+        noise.max_abs,
+    )
+
+
+def _to(model: ir.Model, to: str, *, is_ir: bool) -> ir.Model:
+    if to == "bf16":
+        return store_half(model, ir.DataType.BFLOAT16)
+    return compute_fp16(model) if to == "fp16" and not is_ir else model
+
+
+def fix_shapes(model: ir.Model, texts: tuple[str, ...]) -> None:
+    """Give inputs fixed sizes, each text as ``name:1,3,224,224``.
+
+    Raises:
+        InputError: not of that form, no such input, or another rank.
+    """
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    inputs = {value.name: value for value in model.graph.inputs}
+    for text in texts:
+        match = re.fullmatch(r"(.+):(\d+(?:,\d+)*)", text)
+        if match is None:
+            raise InputError(f"'{text}' is no input shape", where="--input-shape", fix="write name:1,3,224,224")
+        name, sizes = match[1], [int(size) for size in match[2].split(",")]
+        if name not in inputs:
+            raise InputError(
+                f"the model has no input '{name}'",
+                where="--input-shape",
+                fix=f"it has {', '.join(map(str, inputs))}",
+            )
+        rank = queries.dims(inputs[name])
+        if rank is not None and len(rank) != len(sizes):
+            raise InputError(f"'{name}' has {len(rank)} dimensions, not {len(sizes)}", where="--input-shape")
+        inputs[name].shape = ir.Shape(sizes)
+    if texts:
+        ShapeInferencePass()(model)
+
+
+def _compare(original: ir.Model, made: ir.Model | Path, engine: Engine) -> NoiseSum:
+    """Outputs on seeded random input of both, the original on ONNX Runtime."""
+    options = Options()
+    noise = NoiseSum()
+    rng = np.random.default_rng(0)
+    base, other = ENGINES["onnxruntime"].compile(original, options), engine.compile(made, options)
+    for _ in range(_TRIALS):
+        feed = {
+            spec.name: (
+                rng.standard_normal(spec.single) if spec.dtype.kind == "f" else rng.integers(0, 2, spec.single)
+            ).astype(spec.dtype)
+            for spec in base.inputs
+        }
+        expected, got = base.run(feed), other.run(feed)
+        for name, array in expected.items():
+            noise.add(array, got[name])
+    return noise
+
+
+def _accept(noise: NoiseSum | None, to: str, out: Path) -> None:
+    if noise is not None and not noise.sqnr_db >= _LEAST_SQNR_DB[to]:
+        raise ConversionError(
+            f"the {to} model deviates from the original: {noise.sqnr_db:.1f} dB, largest difference {noise.max_abs:g}",
+            where=str(out),
+            fix="convert to bf16 or fp32" if to == "fp16" else "report this model",
+        )

@@ -1,0 +1,143 @@
+"""What several verbs are given: data, preprocessing, metric; opened once, with the same errors everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overlap, split, take
+from fewbits.errors import DataError
+from fewbits.measurement.metrics import METRICS, Metric, classes, metric
+from fewbits.numerics.tensors import TensorSpec
+from fewbits.progress import Progress
+
+DEFAULT_CALIBRATION = 300
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """The data a verb was given, as the person wrote it.
+
+    ``preprocess`` is a TOML file; the texts beside it (``resize="256"``, ``mean="104,117,123"``) override it.
+    """
+
+    data: str | Path | None = None
+    calibration_data: str | Path | None = None
+    images: Path | None = None
+    masks: Path | None = None
+    preprocess: Path | Preprocess | None = None
+    resize: str | None = None
+    crop: str | None = None
+    mean: str | None = None
+    scale: str | None = None
+    channels: str | None = None
+    layout: str | None = None
+    label_offset: int = 0
+    metric: str | None = None
+    samples: int | None = None
+    seed: int = 0
+
+    def steps(self, inputs: Sequence[TensorSpec]) -> Preprocess | None:
+        """The preprocessing asked for; None where nothing was said about it."""
+        base: Preprocess | None = None
+        if isinstance(self.preprocess, Preprocess):
+            base = self.preprocess
+        elif self.preprocess is not None:
+            base = Preprocess.from_toml(Path(self.preprocess))
+        texts = (self.resize, self.crop, self.mean, self.scale, self.channels, self.layout)
+        if all(text is None for text in texts):
+            return base
+        default = next((Preprocess.default_for(spec) for spec in inputs if len(spec.shape) == 4), None)
+        if base is None and default is not None:
+            # Said sizes replace guessed ones altogether: --resize 256 without --crop means no crop.
+            base = default
+            if self.resize is not None or self.crop is not None:
+                base = replace(default, resize=None, crop=None, fit="short-side")
+        return Preprocess.from_options(
+            resize=self.resize,
+            crop=self.crop,
+            mean=self.mean,
+            scale=self.scale,
+            channels=self.channels,  # type: ignore[arg-type]  # checked by Preprocess itself
+            layout=self.layout,  # type: ignore[arg-type]
+            base=base,
+        )
+
+
+def open_test_data(options: DataOptions, inputs: Sequence[TensorSpec], progress: Progress) -> Dataset:
+    """The data accuracy is measured on.
+
+    Raises:
+        DataError: missing, empty, or not fitting the model.
+    """
+    if options.data is None:
+        raise DataError("no data given", where="--data", fix="name a folder of images, a CSV, .npz, …")
+    return _open(options.data, options, inputs, progress)
+
+
+def open_both(options: DataOptions, inputs: Sequence[TensorSpec], progress: Progress) -> tuple[Dataset, Dataset]:
+    """(test, calibration). Without calibration data a seeded part of the test data is set aside for it.
+
+    Samples that stand in both sets are pointed out: accuracy measured on them flatters.
+    """
+    test = open_test_data(options, inputs, progress)
+    if options.calibration_data is None:
+        count = min(DEFAULT_CALIBRATION, max(len(test) // 3, 1))
+        calibration, test = split(test, count, options.seed)
+        progress.warn(f"no calibration data: {count} samples of {test.name} were set aside for it")
+    else:
+        plain = replace(options, images=None, masks=None)
+        calibration = _open(options.calibration_data, plain, inputs, progress)
+        shared = overlap(calibration, test)
+        if shared:
+            progress.warn(
+                f"{len(shared)} of {len(test)} test samples are calibration samples as well (such as {shared[0]}): "
+                "the accuracy measured on them flatters"
+            )
+    if options.samples is not None:
+        test = take(test, options.samples, options.seed)
+    return test, calibration
+
+
+def _open(spec: str | Path, options: DataOptions, inputs: Sequence[TensorSpec], progress: Progress) -> Dataset:
+    steps = options.steps(inputs)
+    dataset = open_dataset(
+        spec,
+        inputs=inputs,
+        preprocess=steps,
+        images=options.images,
+        masks=options.masks,
+        label_offset=options.label_offset,
+    )
+    if dataset.preprocess is not None and dataset.preprocess.guessed:
+        guess = " ".join(dataset.preprocess.to_toml().split("\n"))
+        progress.warn(f"no --mean and --scale given; images are fed with a guess: {guess}")
+    for note in dataset.notes:
+        progress.warn(note)
+    return dataset
+
+
+def choose_metric(
+    options: DataOptions, dataset: Dataset, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> Metric:
+    """The metric asked for, or top1 for class labels, miou for masks, map for boxes, agreement for none.
+
+    Raises:
+        InputError: unknown, or it needs labels that are not there.
+        DataError: a label is no class of the model.
+    """
+    name = options.metric
+    if name is None and dataset.labelled and dataset.label(0) is None:
+        name = "map" if dataset.categories else "miou" if options.masks else None
+    categories = {k: c.id for k, c in enumerate(dataset.categories)} or None
+    spatial = next((s.single for s in inputs if len(s.shape) == 4), None)
+    size = (spatial[3], spatial[2]) if spatial else None
+    chosen = metric(name, labelled=dataset.labelled, categories=categories, input_size=size)
+    count = next((n for n in (classes(spec.shape) for spec in outputs) if n is not None), None)
+    if count is not None and chosen.name in ("top1", "top5"):
+        check_labels(dataset, count)
+    return chosen
+
+
+KNOWN_METRICS = tuple(known.name for known in METRICS)

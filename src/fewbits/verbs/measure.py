@@ -1,0 +1,171 @@
+"""``measure``: speed, memory, size, executed formats, and accuracy where there is data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fewbits.data import BadSamples, stream, take
+from fewbits.devices.host import detect
+from fewbits.engines import ENGINES, Arrays, Session
+from fewbits.errors import EngineError, InputError, ModelError
+from fewbits.graph.files import file_bytes
+from fewbits.measurement.evaluate import evaluate
+from fewbits.measurement.memory import measure_memory
+from fewbits.measurement.metrics import Agreement
+from fewbits.measurement.records import Accuracy, MeasuredModel, Measurement, Measurements, Subject
+from fewbits.measurement.speed import time_sessions
+from fewbits.progress import Progress
+from fewbits.verbs.inputs import DataOptions, choose_metric, open_test_data
+
+# Two modes split sums differently, which may turn over a sample that was on the edge, not one in two hundred.
+_MODES_DIFFER = 0.005
+
+
+def measure(
+    models: Sequence[str | Path],
+    data: DataOptions | None = None,
+    *,
+    engine: str = "all",
+    device: str = "CPU",
+    precision: str = "f32",
+    threads: int | None = None,
+    rounds: int = 15,
+    progress: Progress | None = None,
+) -> Measurements:
+    """Measure models side by side; agreement is with the first one.
+
+    Args:
+        models: ``.onnx`` files, or OpenVINO ``.xml`` (OpenVINO only).
+        precision: what floating point executes in: f32, bf16 or f16.
+
+    Raises:
+        InputError: a model or the data is wrong, or the engine cannot do what was asked.
+        EngineError: an engine failed on a model.
+    """
+    progress = progress or Progress()
+    subjects = [s for model in models for s in _subjects(Path(model), engine, device, precision, threads)]
+    if not subjects:
+        raise InputError("no model given", where="measure", fix="name one or more .onnx or .xml files")
+    memory = {}
+    for index, subject in enumerate(subjects):
+        progress.step("memory", index, len(subjects))
+        memory[subject.name] = measure_memory(subject)
+    latency = {s.name: ENGINES[s.engine].compile(s.path, s.options("latency")) for s in subjects}
+    throughput = {s.name: ENGINES[s.engine].compile(s.path, s.options("throughput")) for s in subjects}
+    feeds = {name: _feed(session) for name, session in latency.items()}
+    accuracy: dict[str, Accuracy] = {}
+    if data is not None and data.data is not None:
+        accuracy = _accuracy(latency, throughput, data, feeds, progress)
+    timing = time_sessions(
+        latency,
+        throughput,
+        feeds,
+        rounds=rounds,
+        progress=lambda done, total: progress.step("speed", done, total),
+    )
+    found = []
+    for subject in subjects:
+        profile = ENGINES[subject.engine].profile(subject.path, subject.options("latency"), feeds[subject.name])
+        settings = {
+            "latency": latency[subject.name].settings,
+            "throughput": throughput[subject.name].settings,
+        }
+        measurement = Measurement(
+            timing[subject.name],
+            file_bytes(subject.path),
+            memory[subject.name],
+            profile.shares(),
+            accuracy.get(subject.name),
+            settings,
+        )
+        found.append(MeasuredModel(subject, measurement))
+    return Measurements(detect(), tuple(found))
+
+
+def _subjects(path: Path, engine: str, device: str, precision: str, threads: int | None) -> list[Subject]:
+    if not path.is_file():
+        raise ModelError("no such file", where=str(path), fix="check the path")
+    if path.suffix not in (".onnx", ".xml"):
+        raise ModelError(f"'{path.suffix}' cannot be measured", where=str(path), fix="give .onnx or OpenVINO .xml")
+    names = list(ENGINES) if engine == "all" else [engine]
+    if path.suffix == ".xml":
+        if engine == "onnxruntime":
+            raise InputError("ONNX Runtime does not read OpenVINO IR", where=str(path), fix="use --engine openvino")
+        names = ["openvino"]
+    subjects = []
+    for name in names:
+        if name not in ENGINES:
+            raise InputError(f"unknown engine '{name}'", where="--engine", fix=f"one of all, {', '.join(ENGINES)}")
+        known = ENGINES[name]
+        if engine == "all" and len(names) > 1 and device.split(":")[0] not in known.devices():
+            continue
+        known.check_device(device)
+        refusal = known.refuses(precision, device)
+        if refusal and engine == "all" and len(names) > 1:
+            continue
+        if refusal:
+            raise InputError(refusal, where="--precision", fix="use f32")
+        subjects.append(Subject(f"{path} on {name}", path, name, precision, device, threads))
+    if not subjects:
+        every = ", ".join(sorted({d for n in names for d in ENGINES[n].devices()}))
+        raise InputError(f"no engine runs {precision} on {device} here", where="--device", fix=f"there is {every}")
+    return subjects
+
+
+def _feed(session: Session) -> Arrays:
+    """Seeded noise in the shape of one sample; time does not depend on the numbers, as long as they are normal."""
+    rng = np.random.default_rng(0)
+    return {
+        spec.name: (rng.random(spec.single) * (1.0 if spec.dtype.kind == "f" else 2.0)).astype(spec.dtype)
+        for spec in session.inputs
+    }
+
+
+def _accuracy(
+    latency: dict[str, Session],
+    throughput: dict[str, Session],
+    data: DataOptions,
+    feeds: dict[str, Arrays],
+    progress: Progress,
+) -> dict[str, Accuracy]:
+    """Accuracy in both modes, since both speeds are quoted; model inputs must be alike."""
+    reference = next(iter(latency))
+    first = latency[reference]
+    for name, session in latency.items():
+        if [(s.name, s.single) for s in session.inputs] != [(s.name, s.single) for s in first.inputs]:
+            raise InputError(
+                f"its inputs differ from those of {reference}, so they cannot share data",
+                where=name,
+                fix="measure them one by one",
+            )
+    dataset = open_test_data(data, first.inputs, progress)
+    if data.samples is not None:
+        dataset = take(dataset, data.samples, data.seed)
+    metric = choose_metric(data, dataset, first.inputs, first.outputs)
+    bad = BadSamples()
+    evaluations = evaluate(
+        latency | {f"{name} (throughput)": session for name, session in throughput.items()},
+        reference,
+        stream(dataset, workers=2, on_bad=bad),
+        metric,
+        progress=lambda done: progress.step("accuracy", done, len(dataset)),
+    )
+    if len(bad):
+        progress.warn(f"{len(bad)} samples could not be read and were left out, such as {bad.items[0].reason}")
+    feed = next(iter(stream(dataset, workers=1))).inputs
+    feeds.update({name: dict(feed) for name in latency})
+    for name, evaluation in evaluations.items():
+        if evaluation.failure:
+            raise EngineError(evaluation.failure, where=name)
+    found = {}
+    for name in latency:
+        evidence, agreed = evaluations[name].evidence, evaluations[name].agreement
+        score, other = metric.score(evidence), metric.score(evaluations[f"{name} (throughput)"].evidence)
+        if abs(score - other) > _MODES_DIFFER:
+            progress.warn(f"{name}: {metric.name} is {score:.4f} in latency mode, {other:.4f} in throughput mode")
+        agreement = None if agreed is None else Agreement().score(agreed)
+        found[name] = Accuracy(metric.name, score, len(evidence), agreement)
+    return found
