@@ -103,7 +103,7 @@ def _problem(outcome: Measured, reference: Measured, gain: _Gain, budget: Budget
     if drop is None:
         return "its accuracy could not be measured"
     if drop.estimate > budget.max_drop:
-        return f"loses {_points(drop)}, more than the {budget.max_drop * 100:g} allowed"
+        return f"{_change(drop)}, more than the {budget.max_drop * 100:g} allowed"
     limit = _limit(outcome, budget)
     if limit:
         return limit
@@ -141,7 +141,13 @@ def _second(outcome: Measured, winner: Measured, budget: Budget, *, tied: bool) 
     name = winner.candidate.name
     ratio = f"{gain.median:.2f} times ({gain.low:.2f} to {gain.high:.2f})"
     if tied:
-        return f"inside the budget; its speed cannot be told from {name}'s ({ratio}), which is simpler"
+        (format_, drop), (other_format, other_drop) = _simplicity(winner), _simplicity(outcome)
+        why = "which was quicker in the median"
+        if format_ < other_format:
+            why = "which is the simpler format"
+        elif drop < other_drop:
+            why = "which loses less"
+        return f"inside the budget; its speed cannot be told from {name}'s ({ratio}), {why}"
     word = "smaller" if budget.objective == "size" else "faster"
     return f"inside the budget, but {name} is {ratio} {word}"
 
@@ -154,14 +160,14 @@ def _why(winner: Measured, reference: Measured, gain: _Gain, budget: Budget) -> 
     drop = winner.measurement.accuracy.drop if winner.measurement.accuracy else None
     if drop is None:
         return sentence
-    return f"{sentence} and loses {_points(drop)}; {_proof(drop, budget)}"
+    return f"{sentence} and {_change(drop)}; {_proof(drop, budget)}"
 
 
-def _points(drop: Drop) -> str:
-    return (
-        f"{drop.estimate * 100:.2f} points ({drop.confidence:.0%} interval {drop.low * 100:.2f} to "
-        f"{drop.high * 100:.2f})"
-    )
+def _change(drop: Drop) -> str:
+    """The drop in words: ``loses 0.31 points (95% interval of the drop -0.54 to 1.16)``."""
+    word = "gains" if drop.estimate < 0 else "loses"
+    interval = f"{drop.confidence:.0%} interval of the drop {drop.low * 100:.2f} to {drop.high * 100:.2f}"
+    return f"{word} {abs(drop.estimate) * 100:.2f} points ({interval})"
 
 
 def _proof(drop: Drop, budget: Budget) -> str:
