@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -157,7 +158,7 @@ def _calibrate(
                 engine,
                 samples,
                 options,
-                lambda done, total, name=engine.name: progress.step(f"range method for {name}", done, total),
+                functools.partial(progress.step, f"range method for {engine.name}"),
             )
             method = resolved.method
             journal.put("method", engine.name, method)

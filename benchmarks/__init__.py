@@ -1,0 +1,1 @@
+"""Benchmarks on real models; they print ratios and need the assets folder."""
