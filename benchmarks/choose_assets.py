@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from benchmarks.assets import chosen
 
 import fewbits
+from benchmarks.assets import chosen
 from fewbits.selection.records import Measured
 
 DEFAULT = ["squeezenet_v1.1", "mobilenet_v2_1.0_224", "resnet56_cifar10"]

@@ -14,6 +14,8 @@ from fewbits.measurement.metrics import Agreement, Evidence, Metric
 
 # Samples held at once. Enough that a session's threads are used well, few enough for large images.
 _CHUNK = 16
+# Two modes split sums differently, which may turn over a sample that was on the edge, not one in two hundred.
+MODES_DIFFER = 0.005
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +52,14 @@ class Timing:
         """p50, p90, p99 over all timed runs, and their number."""
         p50, p90, p99 = (float(v) for v in np.percentile(self.samples_ms, (50, 90, 99)))
         return {"p50": p50, "p90": p90, "p99": p99, "n": int(self.samples_ms.size)}
+
+    def without(self, mode: Mode) -> Timing:
+        """The same with one mode's figures blanked (NaN), for a mode that computes something else."""
+        if mode == "throughput":
+            return replace(self, round_fps=np.full_like(self.round_fps, np.nan))
+        return replace(
+            self, samples_ms=np.full_like(self.samples_ms, np.nan), round_ms=np.full_like(self.round_ms, np.nan)
+        )
 
     @property
     def throughput_fps(self) -> float:

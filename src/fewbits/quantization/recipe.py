@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from fewbits.devices.host import Host
 from fewbits.errors import InputError
 
 Choice = Literal["int8", "float"]
@@ -78,6 +79,11 @@ class Recipe:
             return cls(**content, rules=rules)
         except (OSError, tomllib.TOMLDecodeError, TypeError, UnicodeDecodeError) as error:
             raise InputError(f"not a recipe: {error}", where=str(path)) from error
+
+
+def weight_bits(host: Host) -> int:
+    """7 where this host's INT8 instructions would saturate at 8, so that the result is right there too."""
+    return 7 if host.saturates_int8 else 8
 
 
 def _quoted(text: str) -> str:

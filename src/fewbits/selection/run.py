@@ -18,21 +18,20 @@ from fewbits.calibration.collect import collect, fingerprint
 from fewbits.calibration.statistics import Statistics
 from fewbits.data import BadSamples, Dataset, Sample, stream
 from fewbits.devices.host import detect
-from fewbits.engines import ENGINES, Engine, Mode, Options
+from fewbits.engines import Engine, Options
 from fewbits.errors import EngineError
 from fewbits.files import make_folder, output_error, whole_file
-from fewbits.graph.files import file_bytes
-from fewbits.measurement.interval import paired_drop
-from fewbits.measurement.metrics import Agreement, Metric
-from fewbits.measurement.records import Accuracy, Measurement, Subject
+from fewbits.measurement.metrics import Metric
+from fewbits.measurement.records import Subject
 from fewbits.progress import Progress
 from fewbits.quantization.build import METHOD_SAMPLES, resolve_method, values_to_watch
 from fewbits.quantization.recipe import Recipe
 from fewbits.selection.build import FOLDER, Built, build
 from fewbits.selection.candidates import candidates, engines
-from fewbits.selection.decide import decide, reference_of, why_not
+from fewbits.selection.decide import decide, why_not
 from fewbits.selection.journal import Journal
-from fewbits.selection.records import FORMATS, Budget, Candidate, Decision, Failed, Measured, Outcome, Refused
+from fewbits.selection.outcomes import decisive_mode, outcomes_of
+from fewbits.selection.records import FORMATS, Budget, Candidate, Decision
 from fewbits.selection.trial import Trial
 
 _TURN_S = 0.08
@@ -40,9 +39,10 @@ _TURN_S = 0.08
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done: the model as simplified, the data, the budget, and where results go."""
+    """What is to be done: the model as read and as simplified, the data, the budget, and where results go."""
 
     path: Path
+    original: ir.Model
     model: ir.Model
     test: Dataset
     calibration: Dataset
@@ -79,7 +79,7 @@ def run(job: Job, progress: Progress) -> Decision:
     statistics, methods = _calibrate(job, asked, wanted, journal, progress)
     built = _build_all(job, wanted, statistics, methods, progress)
     trial = _try_all(job, built, journal, progress, start)
-    outcomes = _outcomes(job, built, trial, [c.name for c in wanted], refused)
+    outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused, job.metric, job.budget, job.device)
     verdict = decide(outcomes, job.budget)
     order = {name: i for i, name in enumerate(c.name for c in (*wanted, *(r.candidate for r in refused)))}
     outcomes = sorted(outcomes, key=lambda o: order[o.candidate.name])
@@ -195,7 +195,8 @@ def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Prog
     deadline = None if job.time_budget_s is None else start + job.time_budget_s * 0.7
     bad = BadSamples()
     trial.weigh()
-    trial.check_fp32(job.model, job.test, [n for n in built if built[n].candidate.format == "fp32"])
+    whole = [name for name in built if built[name].candidate.format == "fp32"]
+    trial.check_fp32(job.original, job.test, whole, decisive_mode(job.budget))
     reference = next((n for n in trial.alive() if built[n].candidate.format == "fp32"), None)
     if reference is None:
         raise EngineError(
@@ -218,55 +219,6 @@ def _warn_bad(bad: BadSamples, which: str, progress: Progress) -> None:
     if len(bad):
         first = bad.items[0]
         progress.warn(f"{len(bad)} {which} samples could not be read and were left out, such as {first.reason}")
-
-
-def _outcomes(
-    job: Job, built: dict[str, Built], trial: Trial, names: Sequence[str], refused: Sequence[Refused]
-) -> list[Outcome]:
-    outcomes: list[Outcome] = list(refused)
-    plain = [_measured(job, built[n], trial, None) for n in names if n not in trial.failures]
-    reference = reference_of(plain, job.budget)
-    for name in names:
-        if name in trial.failures:
-            outcomes.append(Failed(built[name].candidate, trial.failures[name]))
-        else:
-            base = None if reference is None else reference.candidate.name
-            outcomes.append(_measured(job, built[name], trial, base))
-    return outcomes
-
-
-def _measured(job: Job, built: Built, trial: Trial, reference: str | None) -> Measured:
-    """Put one candidate's results together; accuracy is that of the mode whose speed decides."""
-    name = built.candidate.name
-    mode: Mode = "throughput" if job.budget.objective == "throughput" else "latency"
-    mine = trial.evidence[name, mode]
-    drop = agreement = None
-    if reference is not None and reference != name:
-        theirs = trial.evidence[reference, mode].evidence
-        drop = paired_drop(job.metric, theirs, mine.evidence, job.budget.confidence)
-    if mine.agreement is not None:
-        agreement = Agreement().score(mine.agreement)
-    accuracy = Accuracy(job.metric.name, job.metric.score(mine.evidence), len(mine.evidence), agreement, drop)
-    other = trial.evidence[name, "throughput" if mode == "latency" else "latency"]
-    notes = []
-    difference = abs(job.metric.score(other.evidence) - accuracy.score)
-    if difference > job.budget.max_drop:
-        notes.append(
-            f"in the other mode its accuracy is {job.metric.score(other.evidence):.4f}: do not deploy it that way"
-        )
-    if built.candidate.format == "fp16" and built.candidate.precision == "f32":
-        notes.append(f"half the file, FP32 execution: {ENGINES[built.candidate.engine].refuses('f16', job.device)}")
-    subject = trial.subjects[name]
-    measurement = Measurement(
-        timing=trial.timing[name],
-        size_bytes=file_bytes(subject.path),
-        memory=trial.memory.get(name),
-        executed=trial.executed.get(name, {}),
-        accuracy=accuracy,
-        settings=trial.settings.get(name, {}),
-        notes=tuple(notes),
-    )
-    return Measured(built.candidate, built.formats, measurement, (built.file,))
 
 
 def _deliver(job: Job, chosen: str | None, built: dict[str, Built]) -> tuple[str, ...]:

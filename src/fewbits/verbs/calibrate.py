@@ -12,19 +12,20 @@ from fewbits import frontends
 from fewbits.calibration.collect import collect, fingerprint
 from fewbits.calibration.statistics import Statistics, check_method
 from fewbits.data import BadSamples, Dataset, stream
+from fewbits.devices.host import detect
 from fewbits.engines import ENGINES, Engine, Options
 from fewbits.engines.ir_file import save_ir
-from fewbits.errors import InputError, ModelError
+from fewbits.errors import InputError
 from fewbits.files import write_text
-from fewbits.graph import qdq, queries
+from fewbits.graph import queries
 from fewbits.graph.files import save_onnx
 from fewbits.measurement.memory import peak_rss_bytes
 from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.quantization.build import METHOD_SAMPLES, quantized, resolve_method, values_to_watch
-from fewbits.quantization.recipe import Recipe, Rule
+from fewbits.quantization.recipe import Recipe, Rule, weight_bits
 from fewbits.quantization.records import Calibrated
-from fewbits.verbs.inputs import DataOptions, open_test_data
+from fewbits.verbs.inputs import DataOptions, open_test_data, refuse_quantized
 
 
 def calibrate(
@@ -62,12 +63,11 @@ def calibrate(
     runner.check_device(device)
     progress.step("reading the model")
     loaded = frontends.load(model)
-    if qdq.is_quantized(loaded):
-        raise ModelError("this model is quantized already", where=str(model), fix="give the FP32 model")
+    refuse_quantized(loaded, model)
     simple = simplify(loaded)
     dataset = open_test_data(data, queries.specs(loaded.graph.inputs), progress)
     rules = (Rule("*", "int8"), *(Rule(glob, "float") for glob in keep_float))
-    recipe = Recipe(method=method, rules=rules)
+    recipe = Recipe(method=method, rules=rules, weight_bits=weight_bits(detect()))
     options = Options(device, threads=threads)
     known = _statistics(simple, recipe, target, runner, options, dataset, statistics, progress)
     if method == "auto":

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from fewbits import frontends
+from fewbits.devices.host import detect
 from fewbits.files import write_text
 from fewbits.graph import queries
 from fewbits.passes import simplify
 from fewbits.progress import Progress
-from fewbits.quantization.recipe import Recipe
+from fewbits.quantization.recipe import Recipe, weight_bits
 from fewbits.report.json_view import decision_json, dumps
 from fewbits.selection.records import FORMATS, Budget, Decision
 from fewbits.selection.run import Job, run
-from fewbits.verbs.inputs import DataOptions, choose_metric, open_both
+from fewbits.verbs.inputs import DataOptions, choose_metric, open_both, refuse_quantized
 
 
 def choose(
@@ -46,11 +47,13 @@ def choose(
     progress = progress or Progress()
     progress.step("reading the model")
     loaded = frontends.load(model)
+    refuse_quantized(loaded, model)
     inputs, outputs = queries.specs(loaded.graph.inputs), queries.specs(loaded.graph.outputs)
     test, calibration = open_both(data, inputs, progress)
     metric = choose_metric(data, test, inputs, outputs)
     job = Job(
         path=Path(model),
+        original=loaded,
         model=simplify(loaded),
         test=test,
         calibration=calibration,
@@ -61,7 +64,7 @@ def choose(
         device=device,
         formats=formats,
         threads=threads,
-        recipe=Recipe(method=method),
+        recipe=Recipe(method=method, weight_bits=weight_bits(detect())),
         seed=data.seed,
         time_budget_s=time_budget_s,
         resume=resume,

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import onnx_ir as ir
+
 from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overlap, split, take
-from fewbits.errors import DataError
-from fewbits.measurement.metrics import METRICS, Metric, classes, metric
+from fewbits.errors import DataError, ModelError
+from fewbits.graph import qdq
+from fewbits.measurement.metrics import Metric, classes, metric
 from fewbits.numerics.tensors import TensorSpec
 from fewbits.progress import Progress
 
@@ -100,6 +103,12 @@ def open_both(options: DataOptions, inputs: Sequence[TensorSpec], progress: Prog
     return test, calibration
 
 
+def refuse_quantized(model: ir.Model, path: str | Path) -> None:
+    """Raise ``ModelError`` for a model that holds quantizers: there is nothing left to choose or calibrate."""
+    if qdq.is_quantized(model):
+        raise ModelError("this model is quantized already", where=str(path), fix="give the FP32 model, or measure it")
+
+
 def _open(spec: str | Path, options: DataOptions, inputs: Sequence[TensorSpec], progress: Progress) -> Dataset:
     steps = options.steps(inputs)
     dataset = open_dataset(
@@ -138,6 +147,3 @@ def choose_metric(
     if count is not None and chosen.name in ("top1", "top5"):
         check_labels(dataset, count)
     return chosen
-
-
-KNOWN_METRICS = tuple(known.name for known in METRICS)

@@ -12,16 +12,13 @@ from fewbits.devices.host import detect
 from fewbits.engines import ENGINES, Arrays, Session
 from fewbits.errors import EngineError, InputError, ModelError
 from fewbits.graph.files import file_bytes
-from fewbits.measurement.evaluate import evaluate
+from fewbits.measurement.evaluate import MODES_DIFFER, evaluate
 from fewbits.measurement.memory import measure_memory
 from fewbits.measurement.metrics import Agreement
 from fewbits.measurement.records import Accuracy, MeasuredModel, Measurement, Measurements, Subject
 from fewbits.measurement.speed import time_sessions
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, choose_metric, open_test_data
-
-# Two modes split sums differently, which may turn over a sample that was on the edge, not one in two hundred.
-_MODES_DIFFER = 0.005
 
 
 def measure(
@@ -164,7 +161,7 @@ def _accuracy(
     for name in latency:
         evidence, agreed = evaluations[name].evidence, evaluations[name].agreement
         score, other = metric.score(evidence), metric.score(evaluations[f"{name} (throughput)"].evidence)
-        if abs(score - other) > _MODES_DIFFER:
+        if abs(score - other) > MODES_DIFFER:
             progress.warn(f"{name}: {metric.name} is {score:.4f} in latency mode, {other:.4f} in throughput mode")
         agreement = None if agreed is None else Agreement().score(agreed)
         found[name] = Accuracy(metric.name, score, len(evidence), agreement)
