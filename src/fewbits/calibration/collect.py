@@ -6,7 +6,6 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -16,7 +15,7 @@ from fewbits.calibration.statistics import Statistics, ValueStatistics
 from fewbits.data import Sample
 from fewbits.engines import Engine, Options, Session
 from fewbits.errors import DataError
-from fewbits.graph.taps import OUTPUTS, TapLayout, tapped
+from fewbits.graph.taps import OUTPUT, TapLayout, tapped
 from fewbits.numerics import Histogram
 
 # A quarter of a million numbers place the 99.99th percentile between about 25 of them.
@@ -72,26 +71,42 @@ class _Accumulator:
         self.maximum = np.full(total, -np.inf, np.float32)
         self.sum = np.zeros(total, np.float64)
         self.histograms = [Histogram.empty() for _ in layout.names]
-        self._bundle = np.empty((_BUNDLE, sum(layout.sampled)), np.float32)
+        self.cuts = np.cumsum((0, *layout.channels))
+        self._low, self._high, self._mean, self._samples = _positions(layout)
+        self._bundle = np.empty((_BUNDLE, layout.size), np.float32)
         self._filled = 0
-        self.channel_cuts = np.cumsum((0, *layout.channels))
-        self._sample_cuts = np.cumsum((0, *layout.sampled))
 
-    def add(self, outputs: dict[str, NDArray[Any]]) -> None:
-        low, high, mean, sample = (outputs[name] for name in OUTPUTS)
-        np.minimum(self.minimum, low, out=self.minimum)
-        np.maximum(self.maximum, high, out=self.maximum)
-        self.sum += mean
-        self._bundle[self._filled] = sample
+    def add(self, taps: NDArray[np.float32]) -> None:
+        self._bundle[self._filled] = taps
         self._filled += 1
         self.count += 1
         if self._filled == _BUNDLE:
             self.flush()
 
     def flush(self) -> None:
-        for i, histogram in enumerate(self.histograms):
-            histogram.add(self._bundle[: self._filled, self._sample_cuts[i] : self._sample_cuts[i + 1]])
+        if not self._filled:
+            return
+        bundle = self._bundle[: self._filled]
+        np.minimum(self.minimum, bundle[:, self._low].min(axis=0), out=self.minimum)
+        np.maximum(self.maximum, bundle[:, self._high].max(axis=0), out=self.maximum)
+        self.sum += bundle[:, self._mean].sum(axis=0, dtype=np.float64)
+        for histogram, cut in zip(self.histograms, self._samples, strict=True):
+            histogram.add(bundle[:, cut])
         self._filled = 0
+
+
+def _positions(layout: TapLayout) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], list[slice]]:
+    """Where minima, maxima and means stand in the joined output, and each value's sample."""
+    low: list[NDArray[np.intp]] = []
+    samples = []
+    start = 0
+    for channels, sampled in zip(layout.channels, layout.sampled, strict=True):
+        low.append(np.arange(start, start + channels))
+        samples.append(slice(start + 3 * channels, start + 3 * channels + sampled))
+        start += 3 * channels + sampled
+    wide = np.repeat(layout.channels, layout.channels)
+    first = np.concatenate(low)
+    return first, first + wide, first + 2 * wide, samples
 
 
 def _run_all(
@@ -107,7 +122,7 @@ def _run_all(
             if failures:
                 continue
             try:
-                accumulators[slot].add(session.run(sample.inputs, slot))
+                accumulators[slot].add(session.run(sample.inputs, slot)[OUTPUT])
             except Exception as error:  # handed to the caller's thread below
                 failures.append(error)
         accumulators[slot].flush()
@@ -133,7 +148,7 @@ def _run_all(
 
 def _joined(name: str, accumulators: list[_Accumulator], index: int, count: int) -> ValueStatistics:
     first, *others = accumulators
-    cut = slice(first.channel_cuts[index], first.channel_cuts[index + 1])
+    cut = slice(first.cuts[index], first.cuts[index + 1])
     histogram = first.histograms[index]
     for other in others:
         histogram = histogram.merge(other.histograms[index])

@@ -1,8 +1,9 @@
 """Taps: a model that also reports what it computes inside, reduced in the graph so that little leaves the engine.
 
 Of a value x [1, C, H, W] calibration wants the extremes and the mean of each channel, f32[C], and a sample of
-its numbers for a histogram. All values' reductions are joined into four outputs: a network with sixty taps
-then hands over four arrays per run, not two hundred and forty.
+its numbers for a histogram. All reductions of all values are joined into one output: a network with sixty taps
+then hands over one array per run, not two hundred and forty, and an engine that walks the graph from its outputs
+reduces each value while it is still in the cache.
 """
 
 from __future__ import annotations
@@ -17,19 +18,24 @@ import onnx_ir as ir
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
 
-OUTPUTS = ("fewbits_minimum", "fewbits_maximum", "fewbits_mean", "fewbits_sample")
+OUTPUT = "fewbits_taps"
 
 
 @dataclass(frozen=True)
 class TapLayout:
-    """Where each tapped value lies in the joined outputs.
+    """Where each tapped value lies in the joined output, one after the other.
 
-    ``channels[i]`` numbers of value i stand in each of minimum, maximum and mean, ``sampled[i]`` in sample.
+    Value i takes ``3 * channels[i] + sampled[i]`` numbers: minimum, maximum and mean of each channel, the sample.
     """
 
     names: tuple[str, ...]
     channels: tuple[int, ...]
     sampled: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers one run hands over."""
+        return 3 * sum(self.channels) + sum(self.sampled)
 
 
 def channel_axis(rank: int) -> int | None:
@@ -38,7 +44,7 @@ def channel_axis(rank: int) -> int | None:
 
 
 def tapped(model: ir.Model, names: Sequence[str], samples: int) -> tuple[ir.Model, TapLayout]:
-    """A copy of the model, for batch 1, whose only outputs are the joined reductions of the named values.
+    """A copy of the model, for batch 1, whose only output is the joined reductions of the named values.
 
     Args:
         samples: about how many numbers of each value to hand over for its histogram (a regular grid over the
@@ -51,7 +57,7 @@ def tapped(model: ir.Model, names: Sequence[str], samples: int) -> tuple[ir.Mode
     graph = model.graph
     values = {v.name: v for node in graph for v in node.outputs} | {v.name: v for v in graph.inputs}
     graph.outputs.clear()
-    parts: dict[str, list[ir.Value]] = {output: [] for output in OUTPUTS}
+    parts: list[ir.Value] = []
     channels, sampled = [], []
     flat = add_initializer(model, "fewbits_flat", np.array([-1], np.int64))
     for name in names:
@@ -59,22 +65,21 @@ def tapped(model: ir.Model, names: Sequence[str], samples: int) -> tuple[ir.Mode
         shape = _single(value)
         axis = channel_axis(len(shape))
         over = tuple(i for i in range(len(shape)) if i != axis)
-        for output, op in zip(OUTPUTS, ("ReduceMin", "ReduceMax", "ReduceMean"), strict=False):
-            node = _reduce(model, op, value, over)
-            parts[output].append(_named(_reshape(graph, node.outputs[0], flat), f"{name}.{op}"))
+        for op in ("ReduceMin", "ReduceMax", "ReduceMean"):
+            reduced = _named(_reduce(model, op, value, over).outputs[0], f"{name}.{op}")
+            parts.append(_reshape(graph, reduced, flat))
         channels.append(1 if axis is None else shape[axis])
         picked, count = _pick(model, value, shape, axis, samples)
-        parts[OUTPUTS[3]].append(_reshape(graph, picked, flat))
+        parts.append(_reshape(graph, picked, flat))
         sampled.append(count)
-    for output in OUTPUTS:
-        node = ir.node("Concat", parts[output], {"axis": 0})
-        graph.append(node)
-        joined = _named(node.outputs[0], output)
-        joined.type = ir.TensorType(ir.DataType.FLOAT)
-        joined.shape = ir.Shape([sum(sampled if output == OUTPUTS[3] else channels)])
-        graph.outputs.append(joined)
+    layout = TapLayout(tuple(names), tuple(channels), tuple(sampled))
+    node = ir.node("Concat", parts, {"axis": 0})
+    graph.append(node)
+    joined = _named(node.outputs[0], OUTPUT)
+    joined.type, joined.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([layout.size])
+    graph.outputs.append(joined)
     _drop_unused(model)
-    return model, TapLayout(tuple(names), tuple(channels), tuple(sampled))
+    return model, layout
 
 
 def _reduce(model: ir.Model, op: str, value: ir.Value, axes: tuple[int, ...]) -> ir.Node:
