@@ -8,6 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from fewbits.engines.openvino import library
 from fewbits.errors import EngineError
 from fewbits.files import whole_folder
 from fewbits.graph.files import as_file
@@ -30,8 +31,7 @@ def save_ir(
         EngineError: OpenVINO cannot read the model.
         OutputError: the files cannot be written.
     """
-    import openvino
-
+    openvino = library()
     with whole_folder(path) as scratch:
         target = scratch / path.name
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import tempfile
 from collections.abc import Mapping
@@ -46,6 +47,14 @@ _FORMATS = {"uint8": "i8", "int8": "i8", "float16": "f16", "bfloat16": "bf16", "
 _WARM_UP = 3
 
 
+def _runtime() -> Any:
+    """The library, without its telemetry: it would write to the home folder when imported, and call home."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
+    return onnxruntime
+
+
 @dataclass(frozen=True)
 class OnnxRuntime(Engine):
     """Microsoft's engine; fewbits uses its CPU execution provider."""
@@ -58,9 +67,7 @@ class OnnxRuntime(Engine):
     @property
     def version(self) -> str:
         """The installed version, such as ``1.32.0``."""
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
+        return str(_runtime().__version__)
 
     def devices(self) -> tuple[str, ...]:
         """Only the CPU provider is offered."""
@@ -107,8 +114,7 @@ def _executed_format(details: Mapping[str, Any]) -> str:
 
 class _Session(Session):
     def __init__(self, source: ir.Model | Path, options: Options, profile_prefix: str = "") -> None:
-        import onnxruntime as ort
-
+        ort = _runtime()
         threads = options.threads or available_cores()
         config = ort.SessionOptions()
         config.log_severity_level = 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +57,25 @@ CAPABILITY = Capability(
 )
 
 
-@functools.cache
-def _core() -> Any:
+def library() -> Any:
+    """The library, without its telemetry: importing it would write to the home folder and call home.
+
+    OpenVINO takes a stub where the telemetry package cannot be imported; it is hidden while OpenVINO loads.
+    """
+    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules["openvino_telemetry"]
     import openvino
 
-    return openvino.Core()
+    return openvino
+
+
+@functools.cache
+def _core() -> Any:
+    return library().Core()
 
 
 @dataclass(frozen=True)
@@ -75,9 +90,7 @@ class OpenVino(Engine):
     @property
     def version(self) -> str:
         """The installed version, such as ``2026.4.1``."""
-        import openvino
-
-        return str(openvino.__version__).split("-")[0]
+        return str(library().__version__).split("-")[0]
 
     def devices(self) -> tuple[str, ...]:
         """The plugin devices found here."""

@@ -65,7 +65,7 @@ def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
     winner, gain = min(tied, key=lambda pair: (*_simplicity(pair[0]), _cost(pair[0], budget)))
     for outcome, _ in inside:
         if outcome is not winner:
-            rejected[outcome.candidate.name] = _second(outcome, winner, budget, tied=outcome in [o for o, _ in tied])
+            rejected[outcome.candidate.name] = _second(outcome, winner, budget)
     return Verdict(reference.candidate.name, winner.candidate.name, _why(winner, reference, gain, budget), rejected)
 
 
@@ -136,11 +136,11 @@ def _stay(reference: Measured, measured: Sequence[Measured], rejected: dict[str,
     return Verdict(name, name, reason, rejected)
 
 
-def _second(outcome: Measured, winner: Measured, budget: Budget, *, tied: bool) -> str:
+def _second(outcome: Measured, winner: Measured, budget: Budget) -> str:
     gain = _gain(outcome, winner, budget)
     name = winner.candidate.name
     ratio = f"{gain.median:.2f} times ({gain.low:.2f} to {gain.high:.2f})"
-    if tied:
+    if gain.low <= 1.0:
         (format_, drop), (other_format, other_drop) = _simplicity(winner), _simplicity(outcome)
         why = "which was quicker in the median"
         if format_ < other_format:
