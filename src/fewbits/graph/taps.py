@@ -19,6 +19,7 @@ from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
 
 OUTPUT = "fewbits_taps"
+_LEAST_POSITIONS = 3
 
 
 @dataclass(frozen=True)
@@ -103,21 +104,29 @@ def _single(value: ir.Value) -> tuple[int, ...]:
 def _pick(
     model: ir.Model, value: ir.Value, shape: tuple[int, ...], axis: int | None, samples: int
 ) -> tuple[ir.Value, int]:
-    """A grid over the non-channel axes: [1, C, 56, 56] with C = 64 and 4096 samples → steps 7, 7."""
+    """A centred grid over the non-channel axes: [1, 64, 56, 56] and 4096 samples → 8 x 8 positions, steps 7, 7.
+
+    At least three positions along each axis: what padding does to the border must not be all that is seen.
+    """
     steps = [1] * len(shape)
     grid = [i for i in range(len(shape)) if i not in (0, axis)] or list(range(1, len(shape)))
-    while grid and math.prod(math.ceil(s / t) for s, t in zip(shape, steps, strict=True)) > samples:
-        widest = max(grid, key=lambda i: math.ceil(shape[i] / steps[i]))
-        if math.ceil(shape[widest] / steps[widest]) == 1:
+
+    def counts() -> list[int]:
+        return [math.ceil(size / step) for size, step in zip(shape, steps, strict=True)]
+
+    while math.prod(counts()) > samples:
+        coarser = [i for i in grid if math.ceil(shape[i] / (steps[i] + 2)) >= _LEAST_POSITIONS]
+        if not coarser:
             break
-        steps[widest] += 2
+        steps[max(coarser, key=lambda i: counts()[i])] += 2
     cut = [i for i, step in enumerate(steps) if step > 1]
     if not cut:
         return value, math.prod(shape)
+    starts = [(shape[i] - 1 - (counts()[i] - 1) * steps[i]) // 2 for i in cut]
     constants = [
         add_initializer(model, f"{value.name}.grid_{what}", np.array(numbers, np.int64))
         for what, numbers in (
-            ("starts", [0] * len(cut)),
+            ("starts", starts),
             ("ends", [shape[i] for i in cut]),
             ("axes", cut),
             ("steps", [steps[i] for i in cut]),
@@ -125,8 +134,7 @@ def _pick(
     ]
     node = ir.node("Slice", [value, *constants])
     model.graph.append(node)
-    count = math.prod(math.ceil(s / t) for s, t in zip(shape, steps, strict=True))
-    return _named(node.outputs[0], f"{value.name}.grid"), count
+    return _named(node.outputs[0], f"{value.name}.grid"), math.prod(counts())
 
 
 def _reshape(graph: ir.Graph, value: ir.Value, flat: ir.Value) -> ir.Value:

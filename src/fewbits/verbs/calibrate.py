@@ -73,7 +73,7 @@ def calibrate(
     if method == "auto":
         samples = list(itertools.islice(stream(dataset, workers=2), METHOD_SAMPLES))
         recipe, _ = resolve_method(
-            simple, known, recipe, runner, samples, options, lambda d, n: progress.step("range method", d, n)
+            simple, known, recipe, target, samples, options, lambda d, n: progress.step("range method", d, n)
         )
     made, plan = quantized(simple, known, recipe, target.capability)
     if not plan.weights:
