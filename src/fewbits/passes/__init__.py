@@ -21,10 +21,11 @@ def _tidy(model: ir.Model) -> None:
         function(model)
 
 
+# Batch norms go first: onnxscript's optimizer would fold them too, but gives the convolution a new name.
 PIPELINE: Final[tuple[Callable[[ir.Model], None], ...]] = (
+    fold_batchnorm,
     fold_constants,
     merge_neighbours,
-    fold_batchnorm,
     fold_constants,
     _tidy,
 )
