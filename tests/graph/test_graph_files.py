@@ -9,12 +9,12 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from models import conv_relu_conv, feed, oracle, proto
 
 from fewbits.errors import ModelError, OutputError
 from fewbits.files import whole_folder
 from fewbits.frontends import load
 from fewbits.graph import files
+from models import conv_relu_conv, feed, oracle, proto
 
 
 def small() -> onnx.ModelProto:

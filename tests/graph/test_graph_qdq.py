@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models import check, feed, network, node, oracle, value
 
 from fewbits.graph import qdq
 from fewbits.numerics import INT8, INT8_NARROW, INT32, UINT8, affine, dequantize, fake_quantize, quantize, symmetric
+from models import check, feed, network, node, oracle, value
 
 # The reference evaluator knows DequantizeLinear from opset 19 on.
 OPSET = 19

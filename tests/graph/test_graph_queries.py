@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from models import i64, network, node, value
 
 from fewbits.graph import queries
 from fewbits.graph.ops import WEIGHT_INPUT
+from models import i64, network, node, value
 
 
 @pytest.fixture(scope="module")

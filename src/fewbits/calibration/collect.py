@@ -47,6 +47,8 @@ def collect(
         DataError: no sample at all, or a value that was never finite.
         EngineError: the engine cannot compile or run the tapped model.
     """
+    if not names:
+        return Statistics(fingerprint(model), sample_fingerprint, sum(1 for _ in samples), {})
     density = min(max(_WANTED_SAMPLES // max(expected, 1), _LEAST), _MOST)
     probe, layout = tapped(model, names, density)
     session = engine.compile(probe, Options(options.device, "throughput", options.precision, options.threads))
@@ -154,7 +156,8 @@ def _joined(name: str, accumulators: list[_Accumulator], index: int, count: int)
         histogram = histogram.merge(other.histograms[index])
     low = np.min([a.minimum[cut] for a in accumulators], axis=0)
     high = np.max([a.maximum[cut] for a in accumulators], axis=0)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+    total = np.sum([a.sum[cut] for a in accumulators], axis=0)
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and np.isfinite(total).all()):
         raise DataError(
             f"activation {name} became infinite or NaN on the calibration data",
             fix="check the preprocessing (--mean, --scale, --channels) and the model",

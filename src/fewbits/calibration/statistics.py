@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +18,8 @@ from fewbits.files import whole_file
 from fewbits.numerics import INT8, METHODS, UINT8, Histogram, RangeEvidence, estimate
 
 _VERSION = 1
+# All that reading a damaged or foreign .npz has been seen to raise.
+_MALFORMED = (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ class Statistics:
             InputError: not such a file.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 header = json.loads(str(arrays["header"]))
                 if header["version"] != _VERSION:
                     raise ValueError(f"version {header['version']}, this fewbits reads {_VERSION}")
@@ -126,7 +130,16 @@ class Statistics:
                     for index, name in enumerate(header["values"])
                 }
             return cls(header["model"], header["samples"], int(header["count"]), values)
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            EOFError,
+            TypeError,
+            IndexError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise InputError(
                 f"not a statistics file: {error}", where=str(path), fix="remove it to collect anew"
             ) from error

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fewbits.devices.host import available_cores
 from fewbits.engines.base import Arrays, Engine, OpTime, Options, Profile, Session
 from fewbits.engines.capability import Capability
-from fewbits.errors import EngineError
+from fewbits.errors import EngineError, UnsupportedError
 from fewbits.graph.files import as_file
 from fewbits.numerics.tensors import TensorSpec
 
@@ -82,6 +82,8 @@ class OnnxRuntime(Engine):
 
     def compile(self, source: ir.Model | Path, options: Options) -> Session:
         """Compile; latency mode spreads one run over all threads, throughput mode runs one sample per thread."""
+        if reason := self.refuses(options.precision, options.device):
+            raise UnsupportedError(reason)
         return _Session(source, options)
 
     def profile(self, source: ir.Model | Path, options: Options, inputs: Arrays, runs: int = 20) -> Profile:

@@ -191,6 +191,8 @@ class _Session(Session):
 
     def run(self, inputs: Mapping[str, NDArray[Any]], slot: int = 0) -> Arrays:
         request = self._requests[slot]
+        if missing := [spec.name for spec in self.inputs if spec.name not in inputs]:
+            raise EngineError(f"the input {missing[0]} is missing")
         try:
             request.infer(inputs, share_inputs=True, share_outputs=True)
         except RuntimeError as error:

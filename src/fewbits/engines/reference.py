@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fewbits.engines.base import Arrays, Engine, Options, Profile, Session
 from fewbits.engines.capability import Capability
-from fewbits.errors import EngineError
+from fewbits.errors import EngineError, UnsupportedError
 from fewbits.graph.files import as_file
 from fewbits.numerics.tensors import TensorSpec
 
@@ -41,8 +41,10 @@ class Reference(Engine):
         """Only FP32."""
         return None if precision == "f32" else f"the reference evaluator computes in f32 on the {device}"
 
-    def compile(self, source: ir.Model | Path, options: Options) -> Session:  # noqa: ARG002
+    def compile(self, source: ir.Model | Path, options: Options) -> Session:
         """Load the model; there is nothing to compile."""
+        if reason := self.refuses(options.precision, options.device):
+            raise UnsupportedError(reason)
         return _Session(source)
 
     def profile(self, source: ir.Model | Path, options: Options, inputs: Arrays, runs: int = 20) -> Profile:  # noqa: ARG002

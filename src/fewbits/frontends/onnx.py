@@ -15,6 +15,7 @@ from fewbits.graph.files import read_proto
 # Opset 17 has per-channel Q/DQ, and its BatchNormalization is the one the reference evaluator computes as
 # inference: that of opset 9 to 13 it mixes with batch statistics (onnx 1.23.2), which no engine does.
 MINIMUM_OPSET = 17
+MINIMUM_IR_VERSION = 8
 
 
 def load(path: Path) -> ir.Model:
@@ -29,15 +30,20 @@ def load(path: Path) -> ir.Model:
     proto = read_proto(path)
     try:
         onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"invalid ONNX model: {first}", where=str(path), fix="export it again") from error
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
-    if opset is not None and opset < MINIMUM_OPSET:
-        proto = _modernise(proto, path, opset)
-        model = ir.from_proto(proto)
-    else:
-        model = ir.load(path)
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and opset > newest:
+        raise ModelError(f"opset {opset} is newer than {newest}", where=str(path), fix="update onnx")
+    try:
+        if opset is not None and opset < MINIMUM_OPSET:
+            model = ir.from_proto(_modernise(proto, path, opset))
+        else:
+            model = ir.load(path)
+    except (ValueError, TypeError, KeyError, ir.serde.SerdeError) as error:
+        raise ModelError(f"invalid ONNX model: {error}", where=str(path)) from error
     return normalise(model)
 
 
@@ -65,6 +71,7 @@ def normalise(model: ir.Model) -> ir.Model:
         common.ShapeInferencePass(),
     ):
         function(model)
+    model.ir_version = max(model.ir_version, MINIMUM_IR_VERSION)
     taken = {node.name for node in model.graph if node.name}
     for index, node in enumerate(model.graph):
         if not node.name:

@@ -86,5 +86,11 @@ def as_file(source: ir.Model | Path) -> Iterator[Path]:
 
 def file_bytes(path: Path) -> int:
     """Bytes a model needs on disk: the file and the weights that belong to it."""
-    beside = [path.with_suffix(".bin")] if path.suffix == ".xml" else [path.with_name(f"{path.name}.data")]
-    return sum(file.stat().st_size for file in [path, *beside] if file.is_file())
+    beside = {path.with_suffix(".bin")} if path.suffix == ".xml" else _external_files(path)
+    return sum(file.stat().st_size for file in {path, *beside} if file.is_file())
+
+
+def _external_files(path: Path) -> set[Path]:
+    proto = onnx.load(str(path), load_external_data=False)
+    entries = (entry for tensor in proto.graph.initializer for entry in tensor.external_data)
+    return {path.parent / entry.value for entry in entries if entry.key == "location"}

@@ -37,7 +37,10 @@ def measure_memory(subject: Subject) -> Memory:
     if done.returncode != 0 or not lines:
         ending = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         raise EngineError(f"{subject.engine} brought its process down ({ending})")
-    answer: dict[str, Any] = json.loads(lines[-1])
+    try:
+        answer: dict[str, Any] = json.loads(lines[-1])
+    except ValueError as error:
+        raise EngineError(f"{subject.engine} brought its process down (exit code 0, no answer)") from error
     if "error" in answer:
         raise EngineError(str(answer["error"]))
     return Memory(int(answer["baseline"]), int(answer["peak"]))

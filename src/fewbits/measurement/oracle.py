@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,14 +49,12 @@ def check_against_oracle(model: ir.Model, sessions: Mapping[str, Session], sampl
         truth = [oracle.run(sample.inputs) for sample in samples]
     found = {}
     for name, session in sessions.items():
-        from concurrent.futures import ThreadPoolExecutor
-
-        noise = NoiseSum()
+        noise: dict[str, NoiseSum] = {}
         with ThreadPoolExecutor(session.slots) as pool:
             for slots_outputs in pool.map(lambda slot, s=session: _all(s, slot, samples), range(session.slots)):
                 for expected, got in zip(truth, slots_outputs, strict=True):
                     _add(noise, expected, got)
-        found[name] = noise.sqnr_db
+        found[name] = min(part.sqnr_db for part in noise.values())
     return OracleCheck(found, len(samples))
 
 
@@ -63,8 +62,10 @@ def _all(session: Session, slot: int, samples: Sequence[Sample]) -> list[Arrays]
     return [{k: v.copy() for k, v in session.run(sample.inputs, slot).items()} for sample in samples]
 
 
-def _add(noise: NoiseSum, expected: Arrays, got: Arrays) -> None:
+def _add(noise: dict[str, NoiseSum], expected: Arrays, got: Arrays) -> None:
     for name, array in expected.items():
         if name not in got:
             raise EngineError(f"the output {name} is missing")
-        noise.add(array, got[name])
+        if got[name].shape != array.shape:
+            raise EngineError(f"the output {name} has shape {list(got[name].shape)}, not {list(array.shape)}")
+        noise.setdefault(name, NoiseSum()).add(array, got[name])

@@ -47,6 +47,9 @@ def _fold(model: ir.Model, norm: ir.Node) -> None:
     gamma, beta, mean, variance = (np.asarray(p, np.float64) for p in parameters)
     epsilon = norm.attributes["epsilon"].as_float() if "epsilon" in norm.attributes else 1e-5
     s = gamma / np.sqrt(variance + epsilon)
+    if bias is not None and bias.size not in (1, s.size):
+        return  # a Gemm's C [M, N] has a row for every sample
+    bias = None if bias is None else bias.reshape(-1)  # a Gemm's C may be [1, N]
     axis = queries.weight_axis(linear)
     if linear.op_type == "ConvTranspose" and queries.group(linear) > 1:
         return  # axis 1 holds the channels of one group only; s would need to be cut per group

@@ -24,7 +24,7 @@ from fewbits.numerics import FP16
 # Below this many numbers the Cast node needs more bytes than the weights save.
 _LEAST_NUMBERS = 64
 # Schemas allow FP16 here, but sums over long axes and positions beyond 2048 do not survive it.
-_KEEP_FP32 = frozenset({"CumSum", "Range", "TopK", "NonMaxSuppression", "RoiAlign"})
+_KEEP_FP32 = frozenset({"Constant", "ConstantOfShape", "CumSum", "Range", "TopK", "NonMaxSuppression", "RoiAlign"})
 
 
 def store_half(model: ir.Model, dtype: ir.DataType) -> ir.Model:
@@ -62,6 +62,12 @@ def compute_fp16(model: ir.Model) -> ir.Model:
     produced_half: set[ir.Value] = set()
     for node in list(model.graph):
         stays = node in kept
+        for attribute in node.attributes.values() if stays else ():
+            if attribute.type == ir.AttributeType.GRAPH:
+                for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
+                    for i, v in enumerate(inner.inputs):
+                        if v in produced_half:
+                            inner.replace_input_with(i, _cast(model, v, ir.DataType.FLOAT, wholes))
         for index, value in enumerate(node.inputs):
             if value is None or not _carries_float(value, produced_half):
                 continue
@@ -78,7 +84,7 @@ def compute_fp16(model: ir.Model) -> ir.Model:
             target = node.attributes.get("to") if node.op_type == "Cast" else None
             if target is not None and target.as_int() == ir.DataType.FLOAT.value:
                 node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT16.value)
-    _restore_outputs(model, produced_half)
+    _restore_outputs(model, produced_half, wholes)
     for value in list(model.graph.initializers.values()):
         if not value.uses() and not value.is_graph_output():
             del model.graph.initializers[value.name or ""]
@@ -146,13 +152,17 @@ def _cast(model: ir.Model, value: ir.Value, to: ir.DataType, known: dict[ir.Valu
     return known[value]
 
 
-def _restore_outputs(model: ir.Model, produced_half: set[ir.Value]) -> None:
+def _restore_outputs(model: ir.Model, produced_half: set[ir.Value], wholes: dict[ir.Value, ir.Value]) -> None:
     """Model outputs keep their names and FP32."""
     for index, output in enumerate(model.graph.outputs):
         if output not in produced_half:
             continue
         name = output.name
         output.name = f"{name}.fp16"
+        if output in wholes:
+            wholes[output].name = name
+            model.graph.outputs[index] = wholes[output]
+            continue
         cast = ir.node("Cast", [output], {"to": ir.DataType.FLOAT.value}, name=f"{name}.to_fp32")
         result = cast.outputs[0]
         result.name, result.shape, result.type = name, output.shape, ir.TensorType(ir.DataType.FLOAT)

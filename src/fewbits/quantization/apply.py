@@ -52,7 +52,7 @@ def _quantize_bias(model: ir.Model, node: ir.Node, source: QParams, weights: QPa
     if bias is None or bias.ndim != 1:
         return
     scale = (np.float64(source.scale) * weights.scale.astype(np.float64)).astype(np.float32)
-    if scale.size != bias.size or np.any(np.abs(bias) / scale > _INT32_LIMIT):
-        return  # does not fit INT32: the bias stays in float, which costs the fused kernel but not the result
+    if scale.size != bias.size or np.any(scale < 2.0**-126) or np.any(np.abs(bias) / scale > _INT32_LIMIT):
+        return  # rare, since the plan leaves room: the bias stays in float, which costs the fused kernel
     params = QParams(scale, np.zeros(scale.shape, np.int32), INT32, 0)
     qdq.insert_constant(model, node, BIAS_INPUT, quantize(bias, params), params)

@@ -103,6 +103,8 @@ def _why_float(node: ir.Node, recipe: Recipe, capability: Capability) -> str | N
         return "its input is not FP32"
     if not all(queries.dims_or_raise(node.inputs[WEIGHT_INPUT])):
         return "its weights are empty"
+    if node.op_type in capability.output_ops and after_activations(node.outputs[0], capability).is_graph_output():
+        return "its result is a model output; the integer kernel would have to round it to 8 bits"
     if node.op_type == "Gemm":
         scaled = [k for k in ("alpha", "beta") if k in node.attributes and node.attributes[k].as_float() != 1.0]
         if scaled or ("transA" in node.attributes and node.attributes["transA"].as_int()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -51,6 +51,10 @@ def plan(model: ir.Model, ranges: Ranges, recipe: Recipe, capability: Capability
     placement = place(model, recipe, capability)
     values = {value.name or "": _activation(placement, value, ranges, capability) for value in placement.values}
     weights = {node_name(node): weight_params(node, _weights(node), recipe.weight_bits) for node in placement.compute}
+    if capability.int32_bias:
+        weights = {
+            node_name(node): _room_for_bias(node, values, weights[node_name(node)]) for node in placement.compute
+        }
     integer = tuple(node_name(node) for node in model.graph if node in placement.integer)
     return QuantPlan(values, weights, integer, placement.skipped, capability.int32_bias)
 
@@ -70,6 +74,22 @@ def weight_params(node: ir.Node, weights: NDArray[np.float32], bits: int) -> QPa
     axis = queries.weight_axis(node)
     others = tuple(i for i in range(weights.ndim) if i != axis)
     return symmetric(np.abs(weights).max(axis=others), INT7 if bits == 7 else INT8_NARROW, axis=axis)
+
+
+def _room_for_bias(node: ir.Node, values: Mapping[str, QParams], weights: QParams) -> QParams:
+    """Raise the scale of a channel whose bias would leave no room in the 32-bit sum: |b| <= 2**30 s_x s_w.
+
+    Only channels with next to no weights (they died in training) are touched; these become zeros.
+    """
+    source = node.inputs[0]
+    bias = queries.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if source is None or source.name is None or source.name not in values or bias is None or bias.ndim != 1:
+        return weights
+    s_x = float(values[source.name].scale)
+    least = np.maximum(np.abs(bias.astype(np.float64)) / 2.0**30, 2.0**-120) / s_x
+    if least.size != weights.scale.size:
+        return weights
+    return replace(weights, scale=np.maximum(weights.scale, least).astype(np.float32))
 
 
 def _weights(node: ir.Node) -> NDArray[np.float32]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from fewbits.devices.host import Host
 from fewbits.errors import InputError
 
@@ -73,12 +75,34 @@ class Recipe:
             InputError: not TOML, an unknown key, or a value of the wrong kind.
         """
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-            rules = tuple(Rule(**rule) for rule in content.pop("rules", []))
-            content["corrections"] = tuple(content.get("corrections", ()))
-            return cls(**content, rules=rules)
-        except (OSError, tomllib.TOMLDecodeError, TypeError, UnicodeDecodeError) as error:
+            read = _RecipeFile.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise InputError(f"not a recipe: {error}", where=str(path)) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise InputError(f"not a recipe: {place}: {first['msg']}", where=str(path)) from error
+        rules = tuple(Rule(rule.glob, rule.choice) for rule in read.rules)
+        return cls(read.name, read.method, rules, tuple(read.corrections), read.weight_bits)
+
+
+class _RuleFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    glob: str
+    choice: Choice
+
+
+class _RecipeFile(BaseModel):
+    """What a person may write into a recipe; anything else is an error that names the key."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = "int8"
+    method: Literal["auto", "minmax", "percentile", "mse", "entropy"] = "auto"
+    corrections: list[str] = []
+    weight_bits: Literal[7, 8] = 8
+    rules: list[_RuleFile] = []
 
 
 def weight_bits(host: Host) -> int:
@@ -88,5 +112,5 @@ def weight_bits(host: Host) -> int:
 
 def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    escaped = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)
+    escaped = "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)
     return f'"{escaped}"'

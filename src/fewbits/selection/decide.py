@@ -47,7 +47,8 @@ def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
     measured = [o for o in outcomes if isinstance(o, Measured)]
     reference = reference_of(outcomes, budget)
     if reference is None:
-        return Verdict("", None, "FP32 could not be measured on any engine, so nothing can be compared", rejected)
+        why = "FP32 could not be measured on any engine, so nothing can be compared"
+        return Verdict("", None, why, rejected | {o.candidate.name: why for o in measured})
     inside: list[tuple[Measured, _Gain]] = []
     for outcome in measured:
         if outcome is reference:
@@ -107,7 +108,7 @@ def _problem(outcome: Measured, reference: Measured, gain: _Gain, budget: Budget
     limit = _limit(outcome, budget)
     if limit:
         return limit
-    if gain.low <= 1.0:
+    if gain.low <= 1.0 and not _limit(reference, budget):
         against = f"{reference.candidate.name}: {gain.median:.2f} times ({gain.low:.2f} to {gain.high:.2f})"
         if budget.objective == "size":
             return f"not smaller than {against}"
@@ -118,7 +119,7 @@ def _problem(outcome: Measured, reference: Measured, gain: _Gain, budget: Budget
 def _limit(outcome: Measured, budget: Budget) -> str:
     measurement = outcome.measurement
     p50 = measurement.timing.latency_ms["p50"]
-    if budget.max_latency_ms is not None and p50 > budget.max_latency_ms:
+    if budget.max_latency_ms is not None and not p50 <= budget.max_latency_ms:
         return f"takes {p50:.2f} ms, more than the {budget.max_latency_ms:g} ms allowed"
     if budget.max_size_bytes is not None and measurement.size_bytes > budget.max_size_bytes:
         return f"is {measurement.size_bytes} bytes, more than the {budget.max_size_bytes} allowed"

@@ -35,6 +35,8 @@ class Journal:
         whole = 0
         with self._path.open("rb") as file:
             for line in file:
+                if not line.endswith(b"\n"):
+                    break
                 try:
                     entry = json.loads(line)
                     self._done[entry["kind"], entry["key"]] = entry["value"]
@@ -42,6 +44,8 @@ class Journal:
                     break
                 whole += len(line)
         os.truncate(self._path, whole)
+        if not whole:
+            self.put("run", "fingerprint", run)
         if self._done.get(("run", "fingerprint")) != run:
             raise InputError(
                 "this run was started with another model, data, options or engine versions",
