@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from benchmarks.assets import Asset, chosen
 
 import fewbits
+from benchmarks.assets import Asset, chosen
 from fewbits.data import Dataset, stream
 from fewbits.engines import ENGINES, Options
 from fewbits.graph import queries

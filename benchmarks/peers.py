@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from benchmarks.assets import Asset, chosen
-from benchmarks.calibrators import CALIBRATORS
 
 import fewbits
+from benchmarks.assets import Asset, chosen
+from benchmarks.calibrators import CALIBRATORS
 from fewbits.data import stream
 from fewbits.engines import ENGINES, Options
 from fewbits.graph import queries

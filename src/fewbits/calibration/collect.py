@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import queue
-import threading
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from fewbits.calibration.running import run_all
 from fewbits.calibration.statistics import Statistics, ValueStatistics
 from fewbits.data import Sample
-from fewbits.engines import Engine, Options, Session
+from fewbits.engines import Engine, Options
 from fewbits.errors import DataError
-from fewbits.graph.taps import OUTPUT, TapLayout, tapped
+from fewbits.graph.taps import OUTPUT, REDUCTIONS, TapLayout, tapped
 from fewbits.numerics import Histogram
 
 # A quarter of a million numbers place the 99.99th percentile between about 25 of them.
@@ -52,10 +51,13 @@ def collect(
     density = min(max(_WANTED_SAMPLES // max(expected, 1), _LEAST), _MOST)
     probe, layout = tapped(model, names, density)
     session = engine.compile(probe, Options(options.device, "throughput", options.precision, options.threads))
+    accumulators = [_Accumulator(layout) for _ in range(session.slots)]
     try:
-        accumulators = _run_all(session, layout, samples, progress)
+        run_all(session, samples, lambda slot, _, outputs: accumulators[slot].add(outputs[OUTPUT]), progress)
     finally:
         session.close()
+    for accumulator in accumulators:
+        accumulator.flush()
     count = sum(a.count for a in accumulators)
     if not count:
         raise DataError("no calibration sample could be read", where="--calibration-data")
@@ -74,7 +76,8 @@ class _Accumulator:
         self.sum = np.zeros(total, np.float64)
         self.histograms = [Histogram.empty() for _ in layout.names]
         self.cuts = np.cumsum((0, *layout.channels))
-        self._low, self._high, self._mean, self._samples = _positions(layout)
+        self._low, self._high, self._mean = (np.r_[tuple(layout.positions(name))] for name in REDUCTIONS)
+        self._samples = layout.samples()
         self._bundle = np.empty((_BUNDLE, layout.size), np.float32)
         self._filled = 0
 
@@ -95,57 +98,6 @@ class _Accumulator:
         for histogram, cut in zip(self.histograms, self._samples, strict=True):
             histogram.add(bundle[:, cut])
         self._filled = 0
-
-
-def _positions(layout: TapLayout) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], list[slice]]:
-    """Where minima, maxima and means stand in the joined output, and each value's sample."""
-    low: list[NDArray[np.intp]] = []
-    samples = []
-    start = 0
-    for channels, sampled in zip(layout.channels, layout.sampled, strict=True):
-        low.append(np.arange(start, start + channels))
-        samples.append(slice(start + 3 * channels, start + 3 * channels + sampled))
-        start += 3 * channels + sampled
-    wide = np.repeat(layout.channels, layout.channels)
-    first = np.concatenate(low)
-    return first, first + wide, first + 2 * wide, samples
-
-
-def _run_all(
-    session: Session, layout: TapLayout, samples: Iterable[Sample], progress: Callable[[int], None]
-) -> list[_Accumulator]:
-    """One thread per slot takes samples from a short queue; the first failure stops them all."""
-    waiting: queue.Queue[Sample | None] = queue.Queue(maxsize=2 * session.slots)
-    accumulators = [_Accumulator(layout) for _ in range(session.slots)]
-    failures: list[Exception] = []
-
-    def work(slot: int) -> None:
-        while (sample := waiting.get()) is not None:
-            if failures:
-                continue
-            try:
-                accumulators[slot].add(session.run(sample.inputs, slot)[OUTPUT])
-            except Exception as error:  # handed to the caller's thread below
-                failures.append(error)
-        accumulators[slot].flush()
-
-    threads = [threading.Thread(target=work, args=(slot,), daemon=True) for slot in range(session.slots)]
-    for thread in threads:
-        thread.start()
-    try:
-        for index, sample in enumerate(samples):
-            if failures:
-                break
-            waiting.put(sample)
-            progress(index + 1)
-    finally:
-        for _ in threads:
-            waiting.put(None)
-        for thread in threads:
-            thread.join()
-    if failures:
-        raise failures[0]
-    return accumulators
 
 
 def _joined(name: str, accumulators: list[_Accumulator], index: int, count: int) -> ValueStatistics:

@@ -23,6 +23,9 @@ from fewbits.verbs.inputs import DataOptions
     help="How ranges are found; auto measures which one costs least.",
 )
 @click.option(
+    "--correct", metavar="LIST", default="auto", show_default=True, help="Corrections: auto, none, or of: bias."
+)
+@click.option(
     "--keep-float", metavar="GLOB", multiple=True, help="Nodes or operator types that stay float; repeatable."
 )
 @click.option(
@@ -35,6 +38,7 @@ def calibrate(
     model: Path,
     options: DataOptions,
     method: str,
+    correct: str,
     keep_float: tuple[str, ...],
     statistics: Path | None,
     engine: str,
@@ -54,6 +58,7 @@ def calibrate(
             options,
             out=out,
             method=method,
+            correct=correct,
             keep_float=keep_float,
             engine=engine,
             device=device,

@@ -65,8 +65,9 @@ FLOAT_REASONS: Final[dict[str, str]] = {
     "Erf": "part of GELU; has no integer kernel in these engines",
 }
 
-# Of each COMPUTE operator: the input that holds the weights, and the weights' output-channel axis.
+# Of each COMPUTE operator: the inputs that hold the weights and, where there is one, the bias.
 WEIGHT_INPUT: Final = 1
+BIAS_INPUT: Final = 2
 
 
 def role(op_type: str) -> Role:

@@ -21,6 +21,14 @@ def insert(model: ir.Model, value: ir.Value, params: QParams) -> ir.Value:
         The dequantized value.
     """
     readers = list(value.uses())
+    result = append(model, value, params)
+    for node, index in readers:
+        node.replace_input_with(index, result)
+    return result
+
+
+def append(model: ir.Model, value: ir.Value, params: QParams) -> ir.Value:
+    """Put Q and DQ behind ``value`` and return the dequantized value; nobody reads it yet."""
     scale, zero = _parameters(model, value.name or "value", params)
     quantize = ir.node("QuantizeLinear", [value, scale, zero], name=f"{value.name}_QuantizeLinear")
     quantized = quantize.outputs[0]
@@ -34,8 +42,6 @@ def insert(model: ir.Model, value: ir.Value, params: QParams) -> ir.Value:
         model.graph.insert_before(model.graph[0], [quantize, dequantize])
     else:
         model.graph.insert_after(producer, [quantize, dequantize])
-    for node, index in readers:
-        node.replace_input_with(index, result)
     return result
 
 

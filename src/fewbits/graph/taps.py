@@ -8,6 +8,7 @@ reduces each value while it is still in the cache.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
 
 OUTPUT = "fewbits_taps"
+REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean")
 _LEAST_POSITIONS = 3
 
 
@@ -26,17 +28,32 @@ _LEAST_POSITIONS = 3
 class TapLayout:
     """Where each tapped value lies in the joined output, one after the other.
 
-    Value i takes ``3 * channels[i] + sampled[i]`` numbers: minimum, maximum and mean of each channel, the sample.
+    Value i takes ``len(reductions) * channels[i] + sampled[i]`` numbers: each reduction of all channels, the sample.
     """
 
     names: tuple[str, ...]
     channels: tuple[int, ...]
     sampled: tuple[int, ...]
+    reductions: tuple[str, ...] = REDUCTIONS
 
     @property
     def size(self) -> int:
         """How many numbers one run hands over."""
-        return 3 * sum(self.channels) + sum(self.sampled)
+        return len(self.reductions) * sum(self.channels) + sum(self.sampled)
+
+    def positions(self, reduction: str) -> list[slice]:
+        """Where each value's channels of this reduction stand."""
+        offset = self.reductions.index(reduction)
+        return [slice(a + offset * c, a + (offset + 1) * c) for a, c in zip(self._starts(), self.channels, strict=True)]
+
+    def samples(self) -> list[slice]:
+        """Where each value's sample stands."""
+        first = [a + len(self.reductions) * c for a, c in zip(self._starts(), self.channels, strict=True)]
+        return [slice(a, a + n) for a, n in zip(first, self.sampled, strict=True)]
+
+    def _starts(self) -> list[int]:
+        widths = [len(self.reductions) * c + n for c, n in zip(self.channels, self.sampled, strict=True)]
+        return list(itertools.accumulate(widths, initial=0))[:-1]
 
 
 def channel_axis(rank: int) -> int | None:
@@ -44,12 +61,14 @@ def channel_axis(rank: int) -> int | None:
     return {0: None, 1: None, 2: 1, 3: 2}.get(rank, 1)
 
 
-def tapped(model: ir.Model, names: Sequence[str], samples: int) -> tuple[ir.Model, TapLayout]:
+def tapped(
+    model: ir.Model, names: Sequence[str], samples: int, reductions: tuple[str, ...] = REDUCTIONS
+) -> tuple[ir.Model, TapLayout]:
     """A copy of the model, for batch 1, whose only output is the joined reductions of the named values.
 
     Args:
         samples: about how many numbers of each value to hand over for its histogram (a regular grid over the
-            spatial axes with odd steps, so that strided patterns are not missed; all channels).
+            spatial axes with odd steps, so that strided patterns are not missed; all channels). 0 for none.
 
     Raises:
         ValueError: a named value has no shape that is known for batch 1.
@@ -66,14 +85,16 @@ def tapped(model: ir.Model, names: Sequence[str], samples: int) -> tuple[ir.Mode
         shape = _single(value)
         axis = channel_axis(len(shape))
         over = tuple(i for i in range(len(shape)) if i != axis)
-        for op in ("ReduceMin", "ReduceMax", "ReduceMean"):
+        for op in reductions:
             reduced = _named(_reduce(model, op, value, over).outputs[0], f"{name}.{op}")
             parts.append(_reshape(graph, reduced, flat))
         channels.append(1 if axis is None else shape[axis])
-        picked, count = _pick(model, value, shape, axis, samples)
-        parts.append(_reshape(graph, picked, flat))
+        count = 0
+        if samples:
+            picked, count = _pick(model, value, shape, axis, samples)
+            parts.append(_reshape(graph, picked, flat))
         sampled.append(count)
-    layout = TapLayout(tuple(names), tuple(channels), tuple(sampled))
+    layout = TapLayout(tuple(names), tuple(channels), tuple(sampled), reductions)
     node = ir.node("Concat", parts, {"axis": 0})
     graph.append(node)
     joined = _named(node.outputs[0], OUTPUT)

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
-from fewbits.graph.ops import WEIGHT_INPUT
+from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
-_BIAS_INPUT = 2
 
 
 def fold_batchnorm(model: ir.Model) -> None:
@@ -39,7 +38,7 @@ def _fold(model: ir.Model, norm: ir.Node) -> None:
     if len(source.uses()) != 1 or source.is_graph_output() or (training is not None and training.as_int()):
         return
     weights = queries.constant(linear.inputs[WEIGHT_INPUT])
-    bias_value = linear.inputs[_BIAS_INPUT] if len(linear.inputs) > _BIAS_INPUT else None
+    bias_value = linear.inputs[BIAS_INPUT] if len(linear.inputs) > BIAS_INPUT else None
     bias = queries.constant(bias_value)
     if weights is None or (bias_value is not None and bias is None) or not _plain(linear):
         return
@@ -58,7 +57,7 @@ def _fold(model: ir.Model, norm: ir.Node) -> None:
     folded = (weights * s.reshape(along)).astype(weights.dtype)
     shifted = (s * ((0.0 if bias is None else bias) - mean) + beta).astype(weights.dtype)
     _replace(model, linear, WEIGHT_INPUT, folded, "weight")
-    _replace(model, linear, _BIAS_INPUT, np.broadcast_to(shifted, s.shape).copy(), "bias")
+    _replace(model, linear, BIAS_INPUT, np.broadcast_to(shifted, s.shape).copy(), "bias")
     old, new = norm.outputs[0], linear.outputs[0]
     new.shape, new.type = old.shape or new.shape, old.type or new.type
     name = old.name

@@ -6,12 +6,11 @@ import numpy as np
 import onnx_ir as ir
 
 from fewbits.graph import qdq, queries
-from fewbits.graph.ops import WEIGHT_INPUT
+from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import INT32, QParams, quantize
 from fewbits.quantization.plan import QuantPlan
 
-BIAS_INPUT = 2
 _INT32_LIMIT = float(2**31 - 1)
 
 

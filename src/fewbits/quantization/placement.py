@@ -8,6 +8,7 @@ boxes with scores, never shares a scale.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -68,6 +69,17 @@ def place(model: ir.Model, recipe: Recipe, capability: Capability) -> Placement:
     placement.integer.update(placement.compute)
     _explain_rest(model, placement, capability)
     return placement
+
+
+def values_to_watch(model: ir.Model, recipe: Recipe, capabilities: Iterable[Capability]) -> list[str]:
+    """Names of all activations whose range any of these engines will ask for."""
+    wanted: dict[str, None] = {}
+    for capability in capabilities:
+        placement = place(model, recipe, capability)
+        for value in placement.values:
+            for member in placement.group(value):
+                wanted[member.name or ""] = None
+    return list(wanted)
 
 
 def _explain_rest(model: ir.Model, placement: Placement, capability: Capability) -> None:

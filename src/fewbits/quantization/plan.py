@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fewbits.engines.capability import Capability
 from fewbits.graph import queries
-from fewbits.graph.ops import WEIGHT_INPUT
+from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import INT7, INT8, INT8_NARROW, UINT8, QParams, affine, symmetric
 from fewbits.quantization.placement import Placement, place
@@ -82,7 +82,7 @@ def _room_for_bias(node: ir.Node, values: Mapping[str, QParams], weights: QParam
     Only channels with next to no weights (they died in training) are touched; these become zeros.
     """
     source = node.inputs[0]
-    bias = queries.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    bias = queries.constant(node.inputs[BIAS_INPUT]) if len(node.inputs) > BIAS_INPUT else None
     if source is None or source.name is None or source.name not in values or bias is None or bias.ndim != 1:
         return weights
     s_x = float(values[source.name].scale)

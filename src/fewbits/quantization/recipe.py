@@ -15,6 +15,8 @@ from fewbits.devices.host import Host
 from fewbits.errors import InputError
 
 Choice = Literal["int8", "float"]
+AUTO = "auto"
+CORRECTIONS = ("bias",)
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,17 @@ class Rule:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to quantize: the range method and, node by node, INT8 or float. The last matching rule wins.
+    """How to quantize: the range method, the corrections and, node by node, INT8 or float. The last matching rule wins.
+
+    ``auto`` leaves method or corrections to a measurement on the calibration samples.
 
     ``weight_bits`` is 7 where the host's instructions add pairs of u8*s8 products in 16 bits and would saturate.
     """
 
     name: str = "int8"
-    method: str = "auto"
+    method: str = AUTO
     rules: tuple[Rule, ...] = field(default=(Rule("*", "int8"),))
-    corrections: tuple[str, ...] = ()
+    corrections: tuple[str, ...] = (AUTO,)
     weight_bits: int = 8
 
     def choice(self, name: str, op_type: str) -> tuple[Choice, str]:
@@ -50,6 +54,11 @@ class Recipe:
             if rule.matches(name, op_type):
                 chosen, why = rule.choice, f"the recipe's rule '{rule.glob}' keeps it in {rule.choice}"
         return chosen, why
+
+    @property
+    def undecided(self) -> bool:
+        """Whether samples are needed to settle or carry out what the recipe asks for."""
+        return self.method == AUTO or bool(self.corrections)
 
     def fingerprint(self) -> str:
         """A short hash of everything that changes the result."""
@@ -100,9 +109,26 @@ class _RecipeFile(BaseModel):
 
     name: str = "int8"
     method: Literal["auto", "minmax", "percentile", "mse", "entropy"] = "auto"
-    corrections: list[str] = []
+    corrections: list[Literal["auto", "bias"]] = ["auto"]
     weight_bits: Literal[7, 8] = 8
     rules: list[_RuleFile] = []
+
+
+def corrections(text: str) -> tuple[str, ...]:
+    """``auto``, ``none``, or a list such as ``bias``, as the command line takes them.
+
+    Raises:
+        InputError: an unknown correction.
+    """
+    if text in (AUTO, "none"):
+        return (AUTO,) if text == AUTO else ()
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in CORRECTIONS:
+            raise InputError(
+                f"unknown correction '{name}'", where="--correct", fix=f"auto, none, or of {', '.join(CORRECTIONS)}"
+            )
+    return names
 
 
 def weight_bits(host: Host) -> int:

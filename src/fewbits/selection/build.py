@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
@@ -14,8 +14,9 @@ from fewbits.graph import queries
 from fewbits.graph.files import save_onnx
 from fewbits.graph.ops import Role, role
 from fewbits.passes.to_half import store_half
-from fewbits.quantization.build import quantized
 from fewbits.quantization.plan import QuantPlan
+from fewbits.quantization.tune import Tuned
+from fewbits.quantization.tune import build as build_int8
 from fewbits.selection.records import Candidate
 
 FOLDER = "candidates"
@@ -35,13 +36,13 @@ def build(
     candidate: Candidate,
     model: ir.Model,
     statistics: Statistics | None,
-    methods: Mapping[str, str],
+    tuned: Mapping[str, Tuned],
     folder: Path,
 ) -> Built:
     """Write the candidate's model into the run's folder; files that serve several candidates are written once.
 
     Args:
-        methods: engine name → the range method chosen for it.
+        tuned: engine name → the recipe settled for it.
     """
     plan: QuantPlan | None = None
     name, formats = "fp32.onnx", candidate.format
@@ -49,8 +50,7 @@ def build(
         if statistics is None:
             raise ValueError(f"{candidate.name} needs statistics")
         name = f"int8-{candidate.engine}.onnx"
-        recipe = replace(candidate.recipe, method=methods[candidate.engine])
-        made, plan = quantized(model, statistics, recipe, ENGINES[candidate.engine].capability)
+        made, plan = build_int8(model, statistics, tuned[candidate.engine], ENGINES[candidate.engine])
         formats = int8_formats(model, plan, candidate.precision)
         _write(folder, name, made)
     elif candidate.format == "fp16":

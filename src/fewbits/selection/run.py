@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import itertools
 import json
@@ -12,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from fewbits.calibration.collect import collect, fingerprint
 from fewbits.calibration.statistics import Statistics
-from fewbits.data import BadSamples, Dataset, Sample, stream
+from fewbits.data import BadSamples, Dataset, stream
 from fewbits.devices.host import detect
 from fewbits.engines import Engine, Options
 from fewbits.errors import EngineError
@@ -24,8 +24,9 @@ from fewbits.files import make_folder, output_error, whole_file
 from fewbits.measurement.metrics import Metric
 from fewbits.measurement.records import Subject
 from fewbits.progress import Progress
-from fewbits.quantization.build import METHOD_SAMPLES, resolve_method, values_to_watch
+from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe
+from fewbits.quantization.tune import CORRECTION_SAMPLES, Tuned, tune
 from fewbits.selection.build import FOLDER, Built, build
 from fewbits.selection.candidates import candidates, engines
 from fewbits.selection.decide import decide, why_not
@@ -76,8 +77,8 @@ def run(job: Job, progress: Progress) -> Decision:
     journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
     if not job.resume:
         shutil.rmtree(job.folder / FOLDER, ignore_errors=True)
-    statistics, methods = _calibrate(job, asked, wanted, journal, progress)
-    built = _build_all(job, wanted, statistics, methods, progress)
+    statistics, tuned = _calibrate(job, asked, wanted, journal, progress)
+    built = _build_all(job, wanted, statistics, tuned, progress)
     trial = _try_all(job, built, journal, progress, start)
     outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused, job.metric, job.budget, job.device)
     verdict = decide(outcomes, job.budget)
@@ -119,8 +120,8 @@ def _fingerprint(job: Job, asked: Sequence[Engine]) -> str:
 
 def _calibrate(
     job: Job, asked: Sequence[Engine], wanted: Sequence[Candidate], journal: Journal, progress: Progress
-) -> tuple[Statistics | None, dict[str, str]]:
-    """Statistics from one pass, and the range method of each engine whose INT8 is wanted."""
+) -> tuple[Statistics | None, dict[str, Tuned]]:
+    """Statistics from one pass, and the settled recipe of each engine whose INT8 is wanted."""
     needed = [e for e in asked if any(c.engine == e.name and c.recipe is not None for c in wanted)]
     if not needed:
         return None, {}
@@ -145,43 +146,52 @@ def _calibrate(
         statistics.save(path)
         journal.put("statistics", "done", True)
     _warn_bad(bad, "calibration", progress)
-    methods = {}
-    samples: list[Sample] = []
-    for engine in needed:
-        method = journal.get("method", engine.name) if job.recipe.method == "auto" else job.recipe.method
-        if method is None:
-            samples = samples or list(itertools.islice(stream(job.calibration, workers=2), METHOD_SAMPLES))
-            resolved, choice = resolve_method(
-                job.model,
-                statistics,
-                job.recipe,
-                engine,
-                samples,
-                options,
-                functools.partial(progress.step, f"range method for {engine.name}"),
-            )
-            method = resolved.method
-            journal.put("method", engine.name, method)
-            journal.put("method SQNR", engine.name, dict(choice.sqnr_db))
-        methods[engine.name] = method
-    return statistics, methods
+    return statistics, {engine.name: _tune(job, engine, statistics, options, journal, progress) for engine in needed}
+
+
+def _tune(
+    job: Job, engine: Engine, statistics: Statistics, options: Options, journal: Journal, progress: Progress
+) -> Tuned:
+    """The recipe settled for one engine; journalled with its bias shifts, so that a resumed run builds the same."""
+    known = journal.get("tuned", engine.name)
+    if known is not None:
+        recipe = replace(job.recipe, method=known["method"], corrections=tuple(known["corrections"]))
+        shifts = {name: np.array(shift, np.float32) for name, shift in known["shifts"].items()}
+        return Tuned(recipe, shifts, known["sqnr_db"])
+    samples = list(itertools.islice(stream(job.calibration, workers=2), CORRECTION_SAMPLES))
+    tuned = tune(
+        job.model,
+        statistics,
+        job.recipe,
+        engine,
+        samples,
+        options,
+        lambda variant: progress.step(f"INT8 for {engine.name}: trying {variant}"),
+    )
+    content = {
+        "method": tuned.recipe.method,
+        "corrections": list(tuned.recipe.corrections),
+        "shifts": {name: shift.tolist() for name, shift in tuned.shifts.items()},
+        "sqnr_db": dict(tuned.sqnr_db),
+    }
+    journal.put("tuned", engine.name, content)
+    return tuned
 
 
 def _build_all(
     job: Job,
     wanted: Sequence[Candidate],
     statistics: Statistics | None,
-    methods: dict[str, str],
+    tuned: dict[str, Tuned],
     progress: Progress,
 ) -> dict[str, Built]:
     built = {}
     for index, candidate in enumerate(wanted):
         progress.step("building", index, len(wanted))
-        built[candidate.name] = build(candidate, job.model, statistics, methods, job.folder)
+        built[candidate.name] = build(candidate, job.model, statistics, tuned, job.folder)
         if candidate.recipe is not None:
-            recipe = replace(candidate.recipe, method=methods[candidate.engine])
             with whole_file(job.folder / FOLDER / f"int8-{candidate.engine}.toml") as scratch:
-                scratch.write_text(recipe.to_toml(), encoding="utf-8")
+                scratch.write_text(tuned[candidate.engine].recipe.to_toml(), encoding="utf-8")
     return built
 
 

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from fewbits import frontends
 from fewbits.calibration.collect import collect, fingerprint
 from fewbits.calibration.statistics import Statistics, check_method
-from fewbits.data import BadSamples, Dataset, stream
+from fewbits.data import BadSamples, Dataset, Sample, stream
 from fewbits.devices.host import detect
 from fewbits.engines import ENGINES, Engine, Options
 from fewbits.engines.ir_file import save_ir
@@ -22,9 +22,10 @@ from fewbits.graph.files import save_onnx
 from fewbits.measurement.memory import peak_rss_bytes
 from fewbits.passes import simplify
 from fewbits.progress import Progress
-from fewbits.quantization.build import METHOD_SAMPLES, quantized, resolve_method, values_to_watch
-from fewbits.quantization.recipe import Recipe, Rule, weight_bits
+from fewbits.quantization.placement import values_to_watch
+from fewbits.quantization.recipe import Recipe, Rule, corrections, weight_bits
 from fewbits.quantization.records import Calibrated
+from fewbits.quantization.tune import CORRECTION_SAMPLES, build, tune
 from fewbits.verbs.inputs import DataOptions, open_test_data, refuse_quantized
 
 
@@ -34,6 +35,7 @@ def calibrate(
     *,
     out: str | Path,
     method: str = "auto",
+    correct: str = "auto",
     keep_float: tuple[str, ...] = (),
     engine: str = "all",
     device: str = "CPU",
@@ -46,6 +48,8 @@ def calibrate(
     Beside it stand the statistics it was made from and the recipe that makes it again.
 
     Args:
+        method: auto, minmax, percentile, mse or entropy; auto measures which one costs least at the outputs.
+        correct: auto, none, or corrections to make (bias); auto keeps what helps.
         keep_float: globs over node names and operator types that stay in floating point.
         engine: whose integer kernels to place quantizers for; ``all`` makes an ONNX file that both engines
             run in INT8, and for ``.xml`` means OpenVINO.
@@ -67,19 +71,18 @@ def calibrate(
     simple = simplify(loaded)
     dataset = open_test_data(data, queries.specs(loaded.graph.inputs), progress)
     rules = (Rule("*", "int8"), *(Rule(glob, "float") for glob in keep_float))
-    recipe = Recipe(method=method, rules=rules, weight_bits=weight_bits(detect()))
+    recipe = Recipe(method=method, rules=rules, corrections=corrections(correct), weight_bits=weight_bits(detect()))
     options = Options(device, threads=threads)
     known = _statistics(simple, recipe, target, runner, options, dataset, statistics, progress)
-    if method == "auto":
-        samples = list(itertools.islice(stream(dataset, workers=2), METHOD_SAMPLES))
-        recipe, _ = resolve_method(
-            simple, known, recipe, target, samples, options, lambda d, n: progress.step("range method", d, n)
-        )
-    made, plan = quantized(simple, known, recipe, target.capability)
+    samples: list[Sample] = []
+    if recipe.undecided:
+        samples = list(itertools.islice(stream(dataset, workers=2), CORRECTION_SAMPLES))
+    tuned = tune(simple, known, recipe, target, samples, options, lambda variant: progress.step(f"trying {variant}"))
+    made, plan = build(simple, known, tuned, target)
     if not plan.weights:
         progress.warn("nothing was quantized: no layer of this model can run in INT8 under this recipe")
-    files = _write(made, out, known, recipe)
-    return Calibrated(out, files, time.monotonic() - start, peak_rss_bytes(), known.count, recipe.method, plan)
+    files = _write(made, out, known, tuned.recipe)
+    return Calibrated(out, files, time.monotonic() - start, peak_rss_bytes(), known.count, tuned.recipe.method, plan)
 
 
 def _target(out: Path, engine: str) -> Engine:
