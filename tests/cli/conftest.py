@@ -1,129 +1,14 @@
-"""A small network with data it can read, and the command line run in this process or in one of its own."""
+"""The small network with its data as files, its INT8 version, and the command line run in this process."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
-
-CLASSES, SIDE = 10, 32
-TEST, CALIBRATION = 120, 32
-
-
-@dataclass(frozen=True)
-class Net:
-    """Files of the small network: FP32 model, labelled test set, calibration set, the same test set without labels.
-
-    Inputs are stored as float32 [N, 3, 32, 32], so that no preprocessing is needed.
-    """
-
-    model: Path
-    test: Path
-    calibration: Path
-    unlabelled: Path
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command line ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def last(self) -> str:
-        """The last line on standard error."""
-        return (self.err.strip().splitlines() or [""])[-1]
-
-
-Run = Callable[..., Ran]
-
-
-def _weights(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return (rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))).astype(np.float32)
-
-
-def build_net(
-    head: np.ndarray | None = None,
-    *,
-    batch: str | int = "N",
-    height: str | int = SIDE,
-    width: str | int = SIDE,
-    doctor: Callable[[dict[str, np.ndarray]], None] = lambda weights: None,
-) -> onnx.ModelProto:
-    """Conv-BN-ReLU four times, one of them with a skip, pooling, and a linear layer where ``head`` is given."""
-    rng = np.random.default_rng(7)
-    weights: dict[str, np.ndarray] = {}
-    nodes: list[onnx.NodeProto] = []
-    source, channels = "image", 3
-    for index, (out, stride) in enumerate([(32, 2), (64, 2), (64, 1), (128, 2)]):
-        name = f"block{index}"
-        weights[f"{name}.w"] = _weights(rng, out, channels, 3, 3)
-        weights[f"{name}.scale"] = rng.uniform(0.5, 1.5, out).astype(np.float32)
-        weights[f"{name}.bias"] = rng.normal(0, 0.2, out).astype(np.float32)
-        weights[f"{name}.mean"] = rng.normal(0, 0.2, out).astype(np.float32)
-        weights[f"{name}.var"] = rng.uniform(0.5, 1.5, out).astype(np.float32)
-        nodes.append(
-            helper.make_node(
-                "Conv",
-                [source, f"{name}.w"],
-                [f"{name}.conv"],
-                f"{name}/conv",
-                kernel_shape=[3, 3],
-                pads=[1, 1, 1, 1],
-                strides=[stride, stride],
-            )
-        )
-        norm = [f"{name}.conv", *(f"{name}.{part}" for part in ("scale", "bias", "mean", "var"))]
-        nodes.append(helper.make_node("BatchNormalization", norm, [f"{name}.bn"], f"{name}/bn"))
-        summed = f"{name}.bn"
-        if out == channels and stride == 1:
-            nodes.append(helper.make_node("Add", [summed, source], [f"{name}.sum"], f"{name}/add"))
-            summed = f"{name}.sum"
-        nodes.append(helper.make_node("Relu", [summed], [f"{name}.out"], f"{name}/relu"))
-        source, channels = f"{name}.out", out
-    nodes.append(helper.make_node("GlobalAveragePool", [source], ["pooled"], "pool"))
-    nodes.append(helper.make_node("Flatten", ["pooled"], ["features"], "flatten"))
-    output, size = "features", channels
-    if head is not None:
-        weights["head.w"], weights["head.b"] = head[:-1].astype(np.float32), head[-1].astype(np.float32)
-        nodes.append(helper.make_node("Gemm", ["features", "head.w", "head.b"], ["logits"], "head"))
-        output, size = "logits", CLASSES
-    doctor(weights)
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [batch, 3, height, width])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [batch, size])],
-        [numpy_helper.from_array(array, name) for name, array in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return model
-
-
-def _images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One smooth pattern a class, with noise: float32 [count, 3, 32, 32], labels in turn."""
-    patterns = np.random.default_rng(3).standard_normal((CLASSES, 3, 8, 8))
-    patterns = patterns.repeat(4, axis=2).repeat(4, axis=3)
-    labels = np.arange(count) % CLASSES
-    noise = np.random.default_rng(seed).standard_normal((count, 3, SIDE, SIDE))
-    return (patterns[labels] + 1.5 * noise).astype(np.float32), labels.astype(np.int64)
+from small import CALIBRATION, CLASSES, TEST, Net, Ran, Run, build_net, images_and_labels
 
 
 @pytest.fixture(scope="session")
@@ -132,7 +17,7 @@ def head() -> np.ndarray:
     import onnxruntime as ort
 
     session = ort.InferenceSession(build_net().SerializeToString(), providers=["CPUExecutionProvider"])
-    images, labels = _images(800, seed=11)
+    images, labels = images_and_labels(800, seed=11)
     features = session.run(None, {"image": images})[0]
     features = np.concatenate([features, np.ones((len(features), 1), np.float32)], axis=1)
     ridge = 10.0 * np.eye(features.shape[1])
@@ -146,10 +31,10 @@ def net(tmp_path_factory: pytest.TempPathFactory, head: np.ndarray) -> Net:
     folder = tmp_path_factory.mktemp("net")
     made = Net(*(folder / name for name in ("model.onnx", "test.npz", "calibration.npz", "unlabelled.npz")))
     onnx.save(build_net(head), made.model)
-    images, labels = _images(TEST, seed=1)
+    images, labels = images_and_labels(TEST, seed=1)
     np.savez(made.test, x=images, y=labels)
     np.savez(made.unlabelled, x=images)
-    images, labels = _images(CALIBRATION, seed=2)
+    images, labels = images_and_labels(CALIBRATION, seed=2)
     np.savez(made.calibration, x=images, y=labels)
     return made
 
@@ -162,6 +47,18 @@ def int8(tmp_path_factory: pytest.TempPathFactory, net: Net) -> Path:
     out = tmp_path_factory.mktemp("int8") / "int8.onnx"
     fewbits.calibrate(net.model, fewbits.DataOptions(data=net.calibration), out=out, method="minmax")
     return out
+
+
+@pytest.fixture(autouse=True)
+def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing here asks how fast a model is: in this process its speed is taken in two short rounds."""
+    from fewbits.measurement.speed import time_sessions
+
+    def short(*args: Any, **options: Any) -> Any:
+        return time_sessions(*args, **(options | {"rounds": 2, "turn_s": 0.01}))
+
+    for module in ("fewbits.verbs.measure", "fewbits.selection.trial"):
+        monkeypatch.setattr(f"{module}.time_sessions", short)
 
 
 @pytest.fixture
@@ -178,20 +75,3 @@ def cli(capsys: pytest.CaptureFixture[str]) -> Run:
         return Ran(caught.value.code, out, err)
 
     return run
-
-
-def run_in_process(*arguments: object, cwd: Path | None = None) -> Ran:
-    """Run a command line as a person does, in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fewbits", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=cwd,
-        timeout=600,
-        env=os.environ | {"PYTHONWARNINGS": "error", "COLUMNS": "120"},
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
-
-
-__all__ = ["Net", "Ran", "Run", "build_net", "replace", "run_in_process"]
