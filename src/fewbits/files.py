@@ -8,8 +8,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fewbits.errors import OutputError
+from fewbits.errors import InputError, OutputError
 
+# Scratch folders begin so; what a killed run left can be told by it.
+SCRATCH = ".fewbits-"
 _REASONS = {
     errno.ENOSPC: ("no space left on the disk", "free some space or write elsewhere with -o"),
     errno.EDQUOT: ("the disk quota is used up", "free some space or write elsewhere with -o"),
@@ -21,6 +23,15 @@ _REASONS = {
     errno.EISDIR: ("this is a folder", "name a file with -o"),
     errno.EEXIST: ("a file of this name is in the way", "choose another place with -o"),
 }
+
+
+def check_name(path: Path) -> None:
+    """Raise ``InputError`` for a name that is no text: engines take names as UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = str(path).encode(errors="replace").decode()
+        raise InputError("the name is not valid UTF-8", where=shown, fix="rename the file") from error
 
 
 def output_error(error: OSError, where: Path) -> OutputError:
@@ -39,15 +50,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: the place cannot be written, or it is full.
     """
+    check_name(path)
     target = path.absolute().parent
     try:
         target.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a directory", str(path))
-        with tempfile.TemporaryDirectory(prefix=".fewbits-", dir=target) as scratch:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=target) as scratch:
             yield Path(scratch)
             for file in sorted(Path(scratch).iterdir()):
                 file.replace(target / file.name)
+    except OutputError as error:  # from a block of the same kind inside this one, which knows only the scratch
+        raise OutputError(error.what, where=str(path), fix=error.fix) from error
     except OSError as error:
         if error.filename is not None or error.errno in _REASONS:
             raise output_error(error, path) from error
@@ -65,6 +79,14 @@ def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path``, whole or not at all."""
     with whole_file(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
+
+
+def check_place(path: Path) -> None:
+    """Whether a file can be written there, before any work is done for it; makes its folder."""
+    try:
+        make_folder(path.absolute().parent)
+    except OutputError as error:
+        raise OutputError(error.what, where=str(path), fix=error.fix) from error
 
 
 def make_folder(path: Path) -> Path:

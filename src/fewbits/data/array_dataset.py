@@ -144,7 +144,9 @@ def _check_lengths(shapes: Mapping[str, tuple[int, ...]], *, where: str) -> None
     lengths = {name: shape[0] if shape else 0 for name, shape in shapes.items()}
     if len(set(lengths.values())) > 1:
         counts = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise DataError(f"arrays of different length: {counts} samples", where=where)
+        raise DataError(
+            f"arrays of different length: {counts} samples", where=where, fix="give each array one row per sample"
+        )
 
 
 def _as_labels(y: NDArray[Any], *, where: str) -> NDArray[Any]:

@@ -42,7 +42,11 @@ class ConfinedFolder:
         if not inside:
             raise DataError(f"{name!r} leads out of {self.root} by a symlink", where=where, fix="copy the file there")
         if not there:
-            raise DataError(f"the file {name!r} is listed but not there (in {self.root})", where=where)
+            raise DataError(
+                f"the file {name!r} is listed but not there (in {self.root})",
+                where=where,
+                fix="add it or remove the line",
+            )
         return path
 
     def _stays_inside(self, path: Path) -> bool:

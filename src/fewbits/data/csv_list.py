@@ -43,7 +43,7 @@ def list_csv(path: Path) -> tuple[ImageEntry, ...]:
     except (OSError, csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"is not a readable CSV: {error}", where=str(path), fix="save it as UTF-8") from error
     if not entries:
-        raise DataError("lists no files", where=str(path))
+        raise DataError("lists no files", where=str(path), fix="write one line file,label for each image")
     return entries
 
 

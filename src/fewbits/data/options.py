@@ -18,7 +18,7 @@ def parse_numbers(text: str, *, option: str) -> tuple[float, ...]:
     except ValueError:
         raise DataError(f"{text!r} is not a list of numbers", where=option, fix="write it as 104,117,123") from None
     if not all(math.isfinite(number) for number in numbers):
-        raise DataError(f"{text!r} holds a number that is not finite", where=option)
+        raise DataError(f"{text!r} holds a number that is not finite", where=option, fix="write it as 104,117,123")
     return numbers
 
 

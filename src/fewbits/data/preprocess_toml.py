@@ -53,7 +53,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(raw.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
-        raise DataError(f"is not TOML: {error}", where=str(path)) from error
+        raise DataError(f"is not TOML: {error}", where=str(path), fix="write it as key = value lines") from error
     try:
         fields: dict[str, Any] = _PreprocessFile.model_validate(table).model_dump()
     except ValidationError as error:

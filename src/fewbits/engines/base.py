@@ -125,7 +125,7 @@ class Engine(ABC):
     def check_device(self, device: str) -> None:
         """Raise ``InputError`` that lists what there is where the device is not here."""
         have = self.devices()
-        if device.split(":")[0].split(".")[0] not in {name.split(".")[0] for name in have}:
+        if device not in have:
             raise InputError(
                 f"{self.name} has no device {device} here",
                 where="--device",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
 
 import onnx_ir as ir
 
-from fewbits.engines.openvino import library
-from fewbits.errors import EngineError
+from fewbits.engines.openvino import first_line, library
+from fewbits.errors import EngineError, ModelError, OutputError
 from fewbits.files import whole_folder
 from fewbits.graph.files import as_file
 
@@ -32,15 +33,24 @@ def save_ir(
         OutputError: the files cannot be written.
     """
     openvino = library()
-    with whole_folder(path) as scratch:
-        target = scratch / path.name
+    with as_file(source) as file:
         try:
-            with as_file(source) as file:
-                openvino.save_model(openvino.Core().read_model(str(file)), str(target), compress_to_fp16=fp16)
+            model = openvino.Core().read_model(str(file))
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot convert it: {str(error).strip().splitlines()[-1]}") from error
-        if layers:
-            _annotate(target, layers)
+            raise EngineError(f"OpenVINO cannot read it: {first_line(error)}") from error
+        with whole_folder(path) as scratch:
+            target = scratch / path.name
+            try:
+                openvino.save_model(model, str(target), compress_to_fp16=fp16)
+            except RuntimeError as error:  # its streams say nothing more; the likely cause is a full disk
+                free = shutil.disk_usage(scratch).free
+                raise OutputError(
+                    f"OpenVINO cannot write it ({free} bytes are free)",
+                    where=str(path),
+                    fix="free some space or write elsewhere with -o",
+                ) from error
+            if layers:
+                _annotate(target, layers)
 
 
 def _annotate(path: Path, layers: Mapping[str, Mapping[str, str]]) -> None:
@@ -57,3 +67,25 @@ def _annotate(path: Path, layers: Mapping[str, Mapping[str, str]]) -> None:
         for key, value in attributes.items():
             ET.SubElement(info, "attribute", {"name": key, "version": "0", "value": value})
     tree.write(path, encoding="utf-8", xml_declaration=True)
+
+
+def check_ir(path: Path) -> None:
+    """Whether the path is an IR: a ``<net>`` document with its ``.bin`` beside it.
+
+    Raises:
+        ModelError: it is not.
+    """
+    if not path.exists():
+        raise ModelError("no such file", where=str(path), fix="check the path")
+    if not path.is_file():
+        raise ModelError("this is a folder, not a model file", where=str(path), fix="name the .xml file in it")
+    try:
+        with path.open("rb") as file:
+            # Only the root's start tag is read: no entity of a foreign document is ever expanded.
+            _, root = next(ET.iterparse(file, events=("start",)))
+    except (ET.ParseError, StopIteration, OSError) as error:
+        raise ModelError("not an OpenVINO IR", where=str(path), fix="convert the model again") from error
+    if root.tag != "net":
+        raise ModelError("not an OpenVINO IR: its root is no <net>", where=str(path), fix="convert the model again")
+    if not path.with_suffix(".bin").is_file():
+        raise ModelError("its weights are missing", where=str(path), fix=f"put {path.stem}.bin beside it")

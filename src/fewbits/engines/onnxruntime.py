@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fewbits.devices.host import available_cores
 from fewbits.engines.base import Arrays, Engine, OpTime, Options, Profile, Session
 from fewbits.engines.capability import Capability
-from fewbits.errors import EngineError, UnsupportedError
+from fewbits.errors import EngineError, FewbitsError, UnsupportedError
 from fewbits.graph.files import as_file
 from fewbits.numerics.tensors import TensorSpec
 
@@ -128,6 +128,8 @@ class _Session(Session):
         try:
             with as_file(source) as path:
                 self._session = ort.InferenceSession(str(path), config, providers=["CPUExecutionProvider"])
+        except FewbitsError:
+            raise
         except Exception as error:  # pybind raises several types of its own
             raise EngineError(f"ONNX Runtime cannot compile it: {_first_line(error)}") from error
         self.slots = 1 if options.mode == "latency" else threads

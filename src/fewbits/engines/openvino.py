@@ -151,7 +151,7 @@ def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> t
             _to_batch_one(model)
             compiled = core.compile_model(model, options.device, {**settings, "PERF_COUNT": profiling})
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO cannot compile it: {_first_line(error)}") from error
+        raise EngineError(f"OpenVINO cannot compile it: {first_line(error)}") from error
     got = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
     if got != _ELEMENT[options.precision]:
         raise UnsupportedError(f"asked for {options.precision}, this {options.device} would execute {got}")
@@ -172,11 +172,12 @@ def _to_batch_one(model: Any) -> None:
         model.reshape(shapes)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The sentence that helps in an OpenVINO error, without the places in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # OpenVINO leads with "Exception from src/...:123:"; the sentence that helps comes after it.
     useful = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return (useful or lines or [type(error).__name__])[0]
+    return " ".join((useful or lines or [type(error).__name__])[:3])[:300]
 
 
 class _Session(Session):
@@ -196,7 +197,7 @@ class _Session(Session):
         try:
             request.infer(inputs, share_inputs=True, share_outputs=True)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot run it: {_first_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot run it: {first_line(error)}") from error
         return {spec.name: request.get_output_tensor(index).data for index, spec in enumerate(self.outputs)}
 
     def close(self) -> None:

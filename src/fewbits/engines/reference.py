@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fewbits.engines.base import Arrays, Engine, Options, Profile, Session
 from fewbits.engines.capability import Capability
-from fewbits.errors import EngineError, UnsupportedError
+from fewbits.errors import EngineError, FewbitsError, UnsupportedError
 from fewbits.graph.files import as_file
 from fewbits.numerics.tensors import TensorSpec
 
@@ -59,6 +59,8 @@ class _Session(Session):
         try:
             with as_file(source) as path:
                 self._evaluator = ReferenceEvaluator(str(path))
+        except FewbitsError:
+            raise
         except Exception as error:  # the evaluator raises whatever a malformed model makes NumPy raise
             raise EngineError(f"the reference evaluator cannot load it: {error}") from error
         self.settings = {}

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from fewbits.errors import ModelError
+from fewbits.files import check_name
 
 
 def load(path: str | Path) -> ir.Model:
@@ -16,6 +17,7 @@ def load(path: str | Path) -> ir.Model:
         ModelError: no such file, an unknown kind of file, or one that its frontend cannot read.
     """
     path = Path(path)
+    check_name(path)
     if not path.exists():
         raise ModelError("no such file", where=str(path), fix="check the path")
     if path.suffix.lower() == ".onnx":
@@ -25,5 +27,5 @@ def load(path: str | Path) -> ir.Model:
     raise ModelError(
         f"no frontend reads '{path.suffix or path.name}' files",
         where=str(path),
-        fix="give an .onnx file (measure and compare also take OpenVINO .xml)",
+        fix="give an .onnx file (measure also takes OpenVINO .xml)",
     )

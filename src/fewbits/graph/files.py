@@ -12,7 +12,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from fewbits.errors import ModelError
-from fewbits.files import whole_folder
+from fewbits.files import check_name, output_error, whole_folder
 
 # protobuf holds at most 2 GiB in one message; larger models keep their weights in a file beside it.
 _ONE_MESSAGE_BYTES = 1_900_000_000
@@ -24,6 +24,7 @@ def read_proto(path: Path) -> onnx.ModelProto:
     Raises:
         ModelError: no such file, not an ONNX model, or external data outside the model's folder.
     """
+    check_name(path)
     if not path.exists():
         raise ModelError("no such file", where=str(path), fix="check the path")
     if not path.is_file():
@@ -68,6 +69,9 @@ def save_onnx(model: ir.Model, path: Path) -> None:
 
 
 def _save(model: ir.Model, path: Path) -> None:
+    model = model.clone()
+    for value in model.graph.initializers.values():
+        value.shape = value.type = None  # the tensor says it; said twice it would be a good part of a small file
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     ir.save(model, path, external_data=f"{path.name}.data" if size > _ONE_MESSAGE_BYTES else None)
 
@@ -80,7 +84,10 @@ def as_file(source: ir.Model | Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="fewbits-") as folder:
         path = Path(folder) / "model.onnx"
-        _save(source, path)
+        try:
+            _save(source, path)
+        except OSError as error:
+            raise output_error(error, Path(tempfile.gettempdir())) from error
         yield path
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from fewbits.errors import EngineError, FewbitsError
+from fewbits.errors import EngineError, FewbitsError, InputError
 from fewbits.measurement.records import Memory, Subject
 
 _TIMEOUT_S = 300
@@ -42,7 +42,7 @@ def measure_memory(subject: Subject) -> Memory:
     except ValueError as error:
         raise EngineError(f"{subject.engine} brought its process down (exit code 0, no answer)") from error
     if "error" in answer:
-        raise EngineError(str(answer["error"]))
+        raise (InputError if answer.get("exit_code") == InputError.exit_code else EngineError)(str(answer["error"]))
     return Memory(int(answer["baseline"]), int(answer["peak"]))
 
 
@@ -86,4 +86,4 @@ if __name__ == "__main__":
     try:
         print(json.dumps(_work(json.loads(sys.argv[1]))))
     except FewbitsError as error:
-        print(json.dumps({"error": str(error)}))
+        print(json.dumps({"error": str(error), "exit_code": error.exit_code}))

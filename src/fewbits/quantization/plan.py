@@ -10,6 +10,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.engines.capability import Capability
+from fewbits.errors import ModelError
 from fewbits.graph import queries
 from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
 from fewbits.graph.queries import node_name
@@ -96,4 +97,8 @@ def _weights(node: ir.Node) -> NDArray[np.float32]:
     array = queries.constant(node.inputs[WEIGHT_INPUT])
     if array is None:
         raise ValueError(f"{node_name(node)} has no constant weights")
+    if not np.isfinite(array).all():
+        raise ModelError(
+            "its weights hold NaN or infinity", where=node_name(node), fix="repair the model, or keep the node float"
+        )
     return array.astype(np.float32, copy=False)

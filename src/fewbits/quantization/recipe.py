@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import onnx_ir as ir
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fewbits.devices.host import Host
 from fewbits.errors import InputError
+from fewbits.graph.queries import node_name
 
 Choice = Literal["int8", "float"]
 AUTO = "auto"
@@ -29,6 +31,10 @@ class Rule:
     def matches(self, name: str, op_type: str) -> bool:
         """Whether the rule speaks of this node."""
         return fnmatch.fnmatchcase(name, self.glob) or fnmatch.fnmatchcase(op_type, self.glob)
+
+    def matches_node(self, node: ir.Node) -> bool:
+        """The same for a node of a graph."""
+        return self.matches(node_name(node), node.op_type)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from fewbits.passes.to_half import store_half
 from fewbits.quantization.plan import QuantPlan
 from fewbits.quantization.tune import Tuned
 from fewbits.quantization.tune import build as build_int8
+from fewbits.selection.journal import CANDIDATES, Journal
 from fewbits.selection.records import Candidate
-
-FOLDER = "candidates"
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ def build(
     statistics: Statistics | None,
     tuned: Mapping[str, Tuned],
     folder: Path,
+    journal: Journal,
 ) -> Built:
     """Write the candidate's model into the run's folder; files that serve several candidates are written once.
 
@@ -52,13 +52,13 @@ def build(
         name = f"int8-{candidate.engine}.onnx"
         made, plan = build_int8(model, statistics, tuned[candidate.engine], ENGINES[candidate.engine])
         formats = int8_formats(model, plan, candidate.precision)
-        _write(folder, name, made)
+        _write(folder, name, made, journal)
     elif candidate.format == "fp16":
         name = "fp16.onnx"
-        _write(folder, name, store_half(model, ir.DataType.FLOAT16))
+        _write(folder, name, store_half(model, ir.DataType.FLOAT16), journal)
     else:
-        _write(folder, name, model)
-    return Built(candidate, f"{FOLDER}/{name}", formats, plan)
+        _write(folder, name, model, journal)
+    return Built(candidate, f"{CANDIDATES}/{name}", formats, plan)
 
 
 def int8_formats(model: ir.Model, plan: QuantPlan, precision: str) -> str:
@@ -71,7 +71,9 @@ def int8_formats(model: ir.Model, plan: QuantPlan, precision: str) -> str:
     return "int8" if whole and precision == "f32" else f"int8+{rest}"
 
 
-def _write(folder: Path, name: str, model: ir.Model) -> None:
-    path = folder / FOLDER / name
-    if not path.exists():
+def _write(folder: Path, name: str, model: ir.Model, journal: Journal) -> None:
+    """A file counts as there only if this run wrote it."""
+    path = folder / CANDIDATES / name
+    if not (journal.get("file", name) and path.is_file()):
         save_onnx(model, path)
+        journal.put("file", name, True)

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from fewbits.errors import InputError
-from fewbits.files import output_error
+from fewbits.files import SCRATCH, output_error
 
 NAME = "journal.jsonl"
+CANDIDATES = "candidates"
+MODEL = "model.onnx"
+# What a run writes into its folder besides candidates and the journal.
+RESULTS = (MODEL, f"{MODEL}.data", "preprocess.toml", "decision.json", "statistics.npz")
+
+
+def clear(folder: Path) -> None:
+    """Remove the results of an earlier run, and what killed runs left."""
+    shutil.rmtree(folder / CANDIDATES, ignore_errors=True)
+    for name in RESULTS:
+        (folder / name).unlink(missing_ok=True)
+    for scratch in folder.glob(f"{SCRATCH}*"):
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 class Journal:
@@ -25,13 +39,21 @@ class Journal:
         """
         self._path = folder / NAME
         self._done: dict[tuple[str, str], Any] = {}
-        if resume and self._path.is_file():
-            self._read(run)
-        else:
+        try:
+            if resume and self._path.is_file():
+                self._read(run)
+                return
+            # Only where a journal lies the folder holds an earlier run of ours, and its results go.
+            if self._path.is_file():
+                clear(folder)
             self._path.unlink(missing_ok=True)
-            self.put("run", "fingerprint", run)
+        except OSError as error:
+            raise output_error(error, self._path) from error
+        self.put("run", "fingerprint", run)
 
     def _read(self, run: str) -> None:
+        for scratch in self._path.parent.rglob(f"{SCRATCH}*"):
+            shutil.rmtree(scratch, ignore_errors=True)
         whole = 0
         with self._path.open("rb") as file:
             for line in file:

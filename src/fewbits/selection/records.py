@@ -84,6 +84,8 @@ class Budget:
                 where="--confidence",
                 fix="between 0 and 1, such as 0.95",
             )
+        if self.max_latency_ms is not None and not self.max_latency_ms > 0:
+            raise InputError(f"{self.max_latency_ms} is no time", where="--max-latency-ms", fix="give milliseconds")
 
 
 @dataclass(frozen=True)

@@ -20,17 +20,17 @@ from fewbits.data import BadSamples, Dataset, stream
 from fewbits.devices.host import detect
 from fewbits.engines import Engine, Options
 from fewbits.errors import EngineError
-from fewbits.files import make_folder, output_error, whole_file
+from fewbits.files import make_folder, output_error, whole_file, write_text
 from fewbits.measurement.metrics import Metric
 from fewbits.measurement.records import Subject
 from fewbits.progress import Progress
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe
 from fewbits.quantization.tune import CORRECTION_SAMPLES, Tuned, tune
-from fewbits.selection.build import FOLDER, Built, build
+from fewbits.selection.build import Built, build
 from fewbits.selection.candidates import candidates, engines
 from fewbits.selection.decide import decide, why_not
-from fewbits.selection.journal import Journal
+from fewbits.selection.journal import CANDIDATES, MODEL, Journal
 from fewbits.selection.outcomes import decisive_mode, outcomes_of
 from fewbits.selection.records import FORMATS, Budget, Candidate, Decision
 from fewbits.selection.trial import Trial
@@ -75,10 +75,8 @@ def run(job: Job, progress: Progress) -> Decision:
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe)
     make_folder(job.folder)
     journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
-    if not job.resume:
-        shutil.rmtree(job.folder / FOLDER, ignore_errors=True)
     statistics, tuned = _calibrate(job, asked, wanted, journal, progress)
-    built = _build_all(job, wanted, statistics, tuned, progress)
+    built = _build_all(job, wanted, statistics, tuned, journal, progress)
     trial = _try_all(job, built, journal, progress, start)
     outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused, job.metric, job.budget, job.device)
     verdict = decide(outcomes, job.budget)
@@ -183,15 +181,16 @@ def _build_all(
     wanted: Sequence[Candidate],
     statistics: Statistics | None,
     tuned: dict[str, Tuned],
+    journal: Journal,
     progress: Progress,
 ) -> dict[str, Built]:
     built = {}
     for index, candidate in enumerate(wanted):
         progress.step("building", index, len(wanted))
-        built[candidate.name] = build(candidate, job.model, statistics, tuned, job.folder)
+        built[candidate.name] = build(candidate, job.model, statistics, tuned, job.folder, journal)
         if candidate.recipe is not None:
-            with whole_file(job.folder / FOLDER / f"int8-{candidate.engine}.toml") as scratch:
-                scratch.write_text(tuned[candidate.engine].recipe.to_toml(), encoding="utf-8")
+            recipe = tuned[candidate.engine].recipe
+            write_text(job.folder / CANDIDATES / f"int8-{candidate.engine}.toml", recipe.to_toml())
     return built
 
 
@@ -215,6 +214,9 @@ def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Prog
         )
     trial.judge(reference, job.test, job.metric, bad, deadline)
     _warn_bad(bad, "test", progress)
+    judged = trial.align()
+    if job.time_budget_s is not None and judged < len(job.test) - len(bad):
+        progress.warn(f"the time budget left time for {judged} of {len(job.test)} test samples")
     sample = next(iter(stream(job.test, workers=1)))
     rounds = job.rounds
     if job.time_budget_s is not None:
@@ -233,22 +235,24 @@ def _warn_bad(bad: BadSamples, which: str, progress: Progress) -> None:
 
 def _deliver(job: Job, chosen: str | None, built: dict[str, Built]) -> tuple[str, ...]:
     """The chosen model under a name of its own, with the preprocessing that belongs to it."""
-    if chosen is None:
-        return ()
-    source = job.folder / built[chosen].file
-    files = ["model.onnx"]
+    target, steps = job.folder / MODEL, job.folder / "preprocess.toml"
     try:
-        with whole_file(job.folder / "model.onnx") as scratch:
+        if chosen is None:
+            for earlier in (target, steps):
+                earlier.unlink(missing_ok=True)
+            return ()
+        source = job.folder / built[chosen].file
+        files = [target.name]
+        with whole_file(target) as scratch:
             shutil.copyfile(source, scratch)
         beside = source.with_name(f"{source.name}.data")
         if beside.is_file():
             with whole_file(job.folder / beside.name) as scratch:
                 shutil.copyfile(beside, scratch)
             files.append(beside.name)
-        if job.test.preprocess is not None:
-            with whole_file(job.folder / "preprocess.toml") as scratch:
-                scratch.write_text(job.test.preprocess.to_toml(), encoding="utf-8")
-            files.append("preprocess.toml")
     except OSError as error:
         raise output_error(error, job.folder) from error
+    if job.test.preprocess is not None:
+        write_text(steps, job.test.preprocess.to_toml())
+        files.append(steps.name)
     return tuple(files)

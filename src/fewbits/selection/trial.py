@@ -105,6 +105,19 @@ class Trial:
             if failure:
                 self.failures[name] = failure
 
+    def align(self) -> int:
+        """Cut all evidence to the samples that every subject has seen, so that it stays paired; their number.
+
+        A time budget ends each pass at another sample, and a resumed run may have another budget.
+        """
+        common = min((len(self.evidence[n, m].evidence) for n in self.alive() for m in _MODES), default=0)
+        for name in self.alive():
+            for mode in _MODES:
+                evaluation = self.evidence[name, mode]
+                agreement = None if evaluation.agreement is None else evaluation.agreement[:common]
+                self.evidence[name, mode] = Evaluation(evaluation.evidence[:common], agreement, evaluation.failure)
+        return common
+
     def _judge_group(
         self,
         reference: str,

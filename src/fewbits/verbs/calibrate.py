@@ -11,12 +11,12 @@ import onnx_ir as ir
 from fewbits import frontends
 from fewbits.calibration.collect import collect, fingerprint
 from fewbits.calibration.statistics import Statistics, check_method
-from fewbits.data import BadSamples, Dataset, Sample, stream
+from fewbits.data import BadSamples, Dataset, Sample, stream, take
 from fewbits.devices.host import detect
 from fewbits.engines import ENGINES, Engine, Options
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import InputError
-from fewbits.files import write_text
+from fewbits.files import check_place, whole_folder, write_text
 from fewbits.graph import queries
 from fewbits.graph.files import save_onnx
 from fewbits.measurement.memory import peak_rss_bytes
@@ -26,7 +26,7 @@ from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe, Rule, corrections, weight_bits
 from fewbits.quantization.records import Calibrated
 from fewbits.quantization.tune import CORRECTION_SAMPLES, build, tune
-from fewbits.verbs.inputs import DataOptions, open_test_data, refuse_quantized
+from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data, refuse_quantized
 
 
 def calibrate(
@@ -64,21 +64,33 @@ def calibrate(
     out = Path(out)
     check_method(method)
     target, runner = _target(out, engine), ENGINES["openvino"]
+    if out.resolve() == Path(model).resolve():
+        raise InputError("this is the model itself", where=str(out), fix="name another file with -o")
     runner.check_device(device)
     progress.step("reading the model")
     loaded = frontends.load(model)
+    check_model(loaded, model)
     refuse_quantized(loaded, model)
+    check_place(out)
     simple = simplify(loaded)
     dataset = open_test_data(data, queries.specs(loaded.graph.inputs), progress)
+    if data.samples is not None:
+        dataset = take(dataset, data.samples, data.seed)
+    unmatched = [glob for glob in keep_float if not any(map(Rule(glob, "float").matches_node, simple.graph))]
+    for glob in unmatched:
+        progress.warn(f"--keep-float '{glob}' matches no node and no operator type")
     rules = (Rule("*", "int8"), *(Rule(glob, "float") for glob in keep_float))
     recipe = Recipe(method=method, rules=rules, corrections=corrections(correct), weight_bits=weight_bits(detect()))
     options = Options(device, threads=threads)
-    known = _statistics(simple, recipe, target, runner, options, dataset, statistics, progress)
-    samples: list[Sample] = []
-    if recipe.undecided:
-        samples = list(itertools.islice(stream(dataset, workers=2), CORRECTION_SAMPLES))
-    tuned = tune(simple, known, recipe, target, samples, options, lambda variant: progress.step(f"trying {variant}"))
-    made, plan = build(simple, known, tuned, target)
+    with about(model):
+        known = _statistics(simple, recipe, target, runner, options, dataset, statistics, progress)
+        samples: list[Sample] = []
+        if recipe.undecided:
+            samples = list(itertools.islice(stream(dataset, workers=2), CORRECTION_SAMPLES))
+        tuned = tune(
+            simple, known, recipe, target, samples, options, lambda variant: progress.step(f"trying {variant}")
+        )
+        made, plan = build(simple, known, tuned, target)
     if not plan.weights:
         progress.warn("nothing was quantized: no layer of this model can run in INT8 under this recipe")
     files = _write(made, out, known, tuned.recipe)
@@ -132,14 +144,15 @@ def _statistics(
 
 
 def _write(model: ir.Model, out: Path, statistics: Statistics, recipe: Recipe) -> tuple[Path, ...]:
-    beside = out.with_name(f"{out.stem}.statistics.npz"), out.with_name(f"{out.stem}.recipe.toml")
-    if out.suffix == ".xml":
-        layers = {queries.node_name(node): dict(node.metadata_props) for node in model.graph if node.metadata_props}
-        save_ir(model, out, layers=layers)
-        files: tuple[Path, ...] = (out, out.with_suffix(".bin"), *beside)
-    else:
-        save_onnx(model, out)
-        files = (out, *beside)
-    statistics.save(beside[0])
-    write_text(beside[1], recipe.to_toml())
-    return files
+    """The model, its statistics and its recipe: all of them or none."""
+    with whole_folder(out) as scratch:
+        target = scratch / out.name
+        if out.suffix == ".xml":
+            layers = {queries.node_name(node): dict(node.metadata_props) for node in model.graph if node.metadata_props}
+            save_ir(model, target, layers=layers)
+        else:
+            save_onnx(model, target)
+        statistics.save(target.with_name(f"{out.stem}.statistics.npz"))
+        write_text(target.with_name(f"{out.stem}.recipe.toml"), recipe.to_toml())
+        names = sorted((file.name for file in scratch.iterdir()), key=lambda name: (name != out.name, name))
+    return tuple(out.with_name(name) for name in names)

@@ -6,15 +6,25 @@ from pathlib import Path
 
 from fewbits import frontends
 from fewbits.devices.host import detect
+from fewbits.errors import InputError
 from fewbits.files import write_text
 from fewbits.graph import queries
 from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.quantization.recipe import Recipe, weight_bits
 from fewbits.report.json_view import decision_json, dumps
+from fewbits.selection.journal import NAME, RESULTS
 from fewbits.selection.records import FORMATS, Budget, Decision
 from fewbits.selection.run import Job, run
-from fewbits.verbs.inputs import DataOptions, choose_metric, open_both, refuse_quantized
+from fewbits.verbs.inputs import (
+    DataOptions,
+    about,
+    check_metric,
+    check_model,
+    choose_metric,
+    open_both,
+    refuse_quantized,
+)
 
 
 def choose(
@@ -45,12 +55,17 @@ def choose(
         EngineError: FP32 runs on no engine.
     """
     progress = progress or Progress()
+    if not formats:
+        raise InputError("no format is named", where="--formats", fix=f"some of {', '.join(FORMATS)}")
     progress.step("reading the model")
     loaded = frontends.load(model)
+    check_model(loaded, model)
     refuse_quantized(loaded, model)
+    _keep_inputs(Path(out), (model, data.data, data.calibration_data, data.preprocess))
     inputs, outputs = queries.specs(loaded.graph.inputs), queries.specs(loaded.graph.outputs)
     test, calibration = open_both(data, inputs, progress)
     metric = choose_metric(data, test, inputs, outputs)
+    check_metric(metric, loaded, test, model)
     job = Job(
         path=Path(model),
         original=loaded,
@@ -69,6 +84,15 @@ def choose(
         time_budget_s=time_budget_s,
         resume=resume,
     )
-    decision = run(job, progress)
+    with about(model):
+        decision = run(job, progress)
     write_text(job.folder / "decision.json", dumps(decision_json(decision)))
     return decision
+
+
+def _keep_inputs(folder: Path, given: tuple[object, ...]) -> None:
+    """Raise ``InputError`` where a result would be written over a file the person gave."""
+    results = {(folder / name).resolve() for name in (*RESULTS, NAME)}
+    for file in given:
+        if isinstance(file, str | Path) and Path(file).resolve() in results:
+            raise InputError(f"a result would overwrite {file}", where="-o", fix="name another folder with -o")

@@ -17,7 +17,7 @@ from fewbits.measurement.comparison import Comparison, LayerComparison
 from fewbits.numerics import NoiseSum
 from fewbits.passes import simplify
 from fewbits.progress import Progress
-from fewbits.verbs.inputs import DataOptions, open_test_data
+from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data
 
 _DEFAULT_SAMPLES = 16
 
@@ -34,8 +34,10 @@ def compare(
         InputError: a model or the data is wrong, or the models have nothing in common.
     """
     progress = progress or Progress()
-    base = simplify(frontends.load(reference))
-    version = simplify(frontends.load(other))
+    base, version = frontends.load(reference), frontends.load(other)
+    check_model(base, reference)
+    check_model(version, other)
+    base, version = simplify(base), simplify(version)
     inputs = queries.specs(base.graph.inputs)
     if [(s.name, s.single) for s in queries.specs(version.graph.inputs)] != [(s.name, s.single) for s in inputs]:
         raise InputError(
@@ -46,8 +48,10 @@ def compare(
     if not pairs:
         raise InputError("the models have no activation in common", where=str(other))
     engine, options = ENGINES["onnxruntime"], Options()
-    one = engine.compile(_with_outputs(base, [mine for mine, _ in pairs]), options)
-    two = engine.compile(_with_outputs(version, [theirs for _, theirs in pairs]), options)
+    with about(reference):
+        one = engine.compile(_with_outputs(base, [mine for mine, _ in pairs]), options)
+    with about(other):
+        two = engine.compile(_with_outputs(version, [theirs for _, theirs in pairs]), options)
     noise = {mine: NoiseSum() for mine, _ in pairs}
     ranges = {name: [(np.inf, -np.inf), (np.inf, -np.inf)] for name in noise}
     count = 0

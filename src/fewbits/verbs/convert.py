@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import onnx_ir as ir
 from fewbits import frontends
 from fewbits.engines import ENGINES, Engine, Options
 from fewbits.engines.ir_file import save_ir
-from fewbits.errors import FewbitsError, InputError
+from fewbits.errors import EngineError, FewbitsError, InputError
+from fewbits.files import check_name, whole_folder
 from fewbits.graph import queries
 from fewbits.graph.files import file_bytes, save_onnx
 from fewbits.numerics import NoiseSum
@@ -19,11 +21,14 @@ from fewbits.passes import simplify
 from fewbits.passes.records import Converted
 from fewbits.passes.to_half import compute_fp16, store_half
 from fewbits.progress import Progress
+from fewbits.verbs.inputs import about
 
 # Outputs must agree with the original's to this many dB. FP32 rewrites reorder sums, FP16 keeps 11 bits of
 # mantissa and BF16 8; networks of a hundred layers lose a few bits more.
 _LEAST_SQNR_DB = {"fp32": 60.0, "fp16": 30.0, "bf16": 15.0}
 _TRIALS = 3
+# One input of a gigabyte; more is a slip of the keyboard.
+_MOST_NUMBERS = 1 << 28
 
 
 class ConversionError(FewbitsError):
@@ -53,10 +58,13 @@ def convert(
     """
     progress = progress or Progress()
     out, path = Path(out), Path(model)
+    check_name(out)
     if out.suffix not in (".onnx", ".xml"):
         raise InputError(f"'{out}' is neither .onnx nor .xml", where="-o", fix="name OUT.onnx or OUT.xml")
     if to not in _LEAST_SQNR_DB:
         raise InputError(f"unknown format '{to}'", where="--to", fix=f"one of {', '.join(_LEAST_SQNR_DB)}")
+    if out.resolve() == path.resolve():
+        raise InputError("this is the model itself", where=str(out), fix="name another file with -o")
     progress.step("reading the model")
     original = frontends.load(path)
     fix_shapes(original, input_shapes)
@@ -65,22 +73,21 @@ def convert(
     is_ir = out.suffix == ".xml"
     made = _to(simple, to, is_ir=is_ir)
     progress.step("checking against the original")
-    # An IR is checked after it was written: only then is it known what OpenVINO made of the model.
-    noise = None if is_ir else _compare(original, made, ENGINES["onnxruntime"])
-    _accept(noise, to, out)
-    if is_ir:
-        save_ir(made, out, fp16=to == "fp16")
-        noise = _compare(original, out, ENGINES["openvino"])
+    with whole_folder(out) as scratch:
+        # What is checked is the file itself; it moves to its place only if it computes the same.
+        target = scratch / out.name
         try:
-            _accept(noise, to, out)
-        except ConversionError:
-            out.unlink()
-            out.with_suffix(".bin").unlink(missing_ok=True)
+            with about(path):
+                if is_ir:
+                    save_ir(made, target, fp16=to == "fp16")
+                else:
+                    save_onnx(made, target)
+                noise = _compare(original, target, ENGINES["openvino" if is_ir else "onnxruntime"])
+        except EngineError as error:
+            if input_shapes:
+                raise InputError(error.what, where="--input-shape", fix="give sizes this model can take") from error
             raise
-    else:
-        save_onnx(made, out)
-    if noise is None:
-        raise ValueError("the conversion was not checked")
+        _accept(noise, to, out)
     return Converted(
         out,
         to,
@@ -121,10 +128,27 @@ def fix_shapes(model: ir.Model, texts: tuple[str, ...]) -> None:
             )
         rank = queries.dims(inputs[name])
         if rank is not None and len(rank) != len(sizes):
-            raise InputError(f"'{name}' has {len(rank)} dimensions, not {len(sizes)}", where="--input-shape")
+            raise InputError(
+                f"'{name}' has {len(rank)} dimensions, not {len(sizes)}",
+                where="--input-shape",
+                fix=f"give {len(rank)} sizes",
+            )
+        if not 0 < math.prod(sizes) <= _MOST_NUMBERS:
+            raise InputError(
+                f"'{text}' holds {math.prod(sizes)} numbers", where="--input-shape", fix=f"1 to {_MOST_NUMBERS}"
+            )
         inputs[name].shape = ir.Shape(sizes)
-    if texts:
+    if not texts:
+        return
+    for node in model.graph:
+        for value in node.outputs:
+            value.shape = None  # inferred for other sizes
+    try:
         ShapeInferencePass()(model)
+    except Exception as error:  # whatever inference makes of sizes that contradict each other
+        raise InputError(
+            "the model cannot take these sizes", where="--input-shape", fix="give sizes this model can take"
+        ) from error
 
 
 def _compare(original: ir.Model, made: ir.Model | Path, engine: Engine) -> NoiseSum:
@@ -146,8 +170,8 @@ def _compare(original: ir.Model, made: ir.Model | Path, engine: Engine) -> Noise
     return noise
 
 
-def _accept(noise: NoiseSum | None, to: str, out: Path) -> None:
-    if noise is not None and not noise.sqnr_db >= _LEAST_SQNR_DB[to]:
+def _accept(noise: NoiseSum, to: str, out: Path) -> None:
+    if not noise.sqnr_db >= _LEAST_SQNR_DB[to]:
         raise ConversionError(
             f"the {to} model deviates from the original: {noise.sqnr_db:.1f} dB, largest difference {noise.max_abs:g}",
             where=str(out),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx_ir as ir
 
-from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overlap, split, take
-from fewbits.errors import DataError, ModelError
-from fewbits.graph import qdq
+from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overlap, split, stream, take
+from fewbits.engines import ENGINES, Options
+from fewbits.errors import DataError, EngineError, ModelError
+from fewbits.graph import qdq, queries
 from fewbits.measurement.metrics import Metric, classes, metric
 from fewbits.numerics.tensors import TensorSpec
 from fewbits.progress import Progress
@@ -101,6 +103,56 @@ def open_both(options: DataOptions, inputs: Sequence[TensorSpec], progress: Prog
     if options.samples is not None:
         test = take(test, options.samples, options.seed)
     return test, calibration
+
+
+def check_model(model: ir.Model, path: str | Path) -> None:
+    """Whether the model can be fed one sample at a time.
+
+    Raises:
+        ModelError: no inputs, a batch fixed to more than one, or sizes that are only known when it runs.
+    """
+    if not model.graph.inputs:
+        raise ModelError(
+            "it has no input, so there is nothing to feed", where=str(path), fix="export it with its inputs"
+        )
+    for spec in queries.specs(model.graph.inputs):
+        sizes = ",".join("1" if i == 0 else str(size or "N") for i, size in enumerate(spec.shape))
+        fix = f"fix its sizes with fewbits convert --input-shape {spec.name}:{sizes}"
+        if spec.shape and spec.shape[0] not in (None, 1):
+            what = f"input {spec.name} has a batch of {spec.shape[0]}, and fewbits runs one sample at a time"
+            raise ModelError(what, where=str(path), fix=fix)
+        if None in spec.shape[1:]:
+            raise ModelError(f"input {spec.name} has free sizes besides the batch", where=str(path), fix=fix)
+
+
+def check_metric(metric: Metric, model: ir.Model, dataset: Dataset, path: str | Path) -> None:
+    """Try the metric on one sample before any work is done for it.
+
+    Raises:
+        DataError: the model's outputs or the targets are not what this metric judges.
+        EngineError: the model does not run.
+    """
+    sample = next(iter(stream(dataset, workers=1)))
+    with about(path):
+        session = ENGINES["onnxruntime"].compile(model, Options())
+        outputs = session.run(sample.inputs)
+    try:
+        metric.observe(outputs, sample.target, outputs)
+    except DataError as error:
+        raise DataError(
+            f"{metric.name}: {error.what}", where="--metric", fix=error.fix or "choose another metric"
+        ) from error
+
+
+@contextlib.contextmanager
+def about(path: str | Path) -> Iterator[None]:
+    """Errors of an engine in this block are about this file, not about a copy an engine was handed."""
+    try:
+        yield
+    except EngineError as error:
+        if error.where:
+            raise
+        raise EngineError(error.what, where=str(path), fix=error.fix) from error
 
 
 def refuse_quantized(model: ir.Model, path: str | Path) -> None:

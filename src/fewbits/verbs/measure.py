@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from fewbits import frontends
 from fewbits.data import BadSamples, stream, take
 from fewbits.devices.host import detect
 from fewbits.engines import ENGINES, Arrays, Session
+from fewbits.engines.ir_file import check_ir
 from fewbits.errors import EngineError, InputError, ModelError
+from fewbits.files import check_name
 from fewbits.graph.files import file_bytes
 from fewbits.measurement.evaluate import MODES_DIFFER, evaluate
 from fewbits.measurement.memory import measure_memory
@@ -43,7 +46,8 @@ def measure(
         EngineError: an engine failed on a model.
     """
     progress = progress or Progress()
-    subjects = [s for model in models for s in _subjects(Path(model), engine, device, precision, threads)]
+    paths = list(dict.fromkeys(Path(model) for model in models))
+    subjects = [s for path in paths for s in _subjects(path, engine, device, precision, threads)]
     if not subjects:
         raise InputError("no model given", where="measure", fix="name one or more .onnx or .xml files")
     memory = {}
@@ -83,10 +87,13 @@ def measure(
 
 
 def _subjects(path: Path, engine: str, device: str, precision: str, threads: int | None) -> list[Subject]:
-    if not path.is_file():
-        raise ModelError("no such file", where=str(path), fix="check the path")
-    if path.suffix not in (".onnx", ".xml"):
+    check_name(path)
+    if path.exists() and path.suffix not in (".onnx", ".xml"):
         raise ModelError(f"'{path.suffix}' cannot be measured", where=str(path), fix="give .onnx or OpenVINO .xml")
+    if path.suffix == ".xml":
+        check_ir(path)
+    else:
+        frontends.load(path)
     names = list(ENGINES) if engine == "all" else [engine]
     if path.suffix == ".xml":
         if engine == "onnxruntime":
@@ -108,7 +115,11 @@ def _subjects(path: Path, engine: str, device: str, precision: str, threads: int
         subjects.append(Subject(f"{path} on {name}", path, name, precision, device, threads))
     if not subjects:
         every = ", ".join(sorted({d for n in names for d in ENGINES[n].devices()}))
-        raise InputError(f"no engine runs {precision} on {device} here", where="--device", fix=f"there is {every}")
+        raise InputError(
+            f"no engine runs {precision} on {device} here",
+            where="--device and --precision",
+            fix=f"there is {every}, and f32 runs everywhere",
+        )
     return subjects
 
 
