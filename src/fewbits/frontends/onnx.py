@@ -31,8 +31,7 @@ def load(path: Path) -> ir.Model:
     try:
         onnx.checker.check_model(str(path))
     except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"invalid ONNX model: {first}", where=str(path), fix="export it again") from error
+        raise ModelError(f"invalid ONNX model: {_first_line(error)}", where=str(path), fix="export it again") from error
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and opset > newest:
@@ -52,12 +51,15 @@ def _modernise(proto: onnx.ModelProto, path: Path, opset: int) -> onnx.ModelProt
         onnx.load_external_data_for_model(proto, str(path.parent))
         return onnx.version_converter.convert_version(proto, MINIMUM_OPSET)
     except Exception as error:  # the converter raises whatever its C++ side throws
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
-            f"opset {opset} cannot be converted to {MINIMUM_OPSET}: {first}",
+            f"opset {opset} cannot be converted to {MINIMUM_OPSET}: {_first_line(error)}",
             where=str(path),
             fix=f"export it with opset {MINIMUM_OPSET} or later",
         ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def normalise(model: ir.Model) -> ir.Model:
