@@ -17,3 +17,13 @@ def add_initializer(model: ir.Model, name: str, array: NDArray[np.generic]) -> i
     value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def replace_input(model: ir.Model, node: ir.Node, index: int, value: ir.Value) -> None:
+    """Feed input ``index`` of ``node`` from ``value``; an initializer that nobody reads any more goes."""
+    if len(node.inputs) <= index:
+        node.resize_inputs(index + 1)
+    old = node.inputs[index]
+    node.replace_input_with(index, value)
+    if old is not None and old.name and old.is_initializer() and not old.uses() and not old.is_graph_output():
+        del model.graph.initializers[old.name]

@@ -7,7 +7,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.graph import queries
-from fewbits.graph.edits import add_initializer
+from fewbits.graph.edits import add_initializer, replace_input
 from fewbits.numerics import QParams
 
 LEVEL_KEY = "quantization_level"
@@ -59,9 +59,7 @@ def insert_constant(model: ir.Model, node: ir.Node, index: int, array: NDArray[n
     result.name, result.shape = f"{integers.name}_dequantized", ir.Shape(array.shape)
     result.type = ir.TensorType(ir.DataType.FLOAT)
     model.graph.insert_before(node, dequantize)
-    node.replace_input_with(index, result)
-    if old is not None and old.name and old.is_initializer() and not old.uses() and not old.is_graph_output():
-        del model.graph.initializers[old.name]
+    replace_input(model, node, index, result)
 
 
 def _parameters(model: ir.Model, name: str, params: QParams) -> tuple[ir.Value, ir.Value]:

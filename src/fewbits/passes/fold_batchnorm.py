@@ -15,7 +15,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.graph import queries
-from fewbits.graph.edits import add_initializer
+from fewbits.graph.edits import add_initializer, replace_input
 from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
 
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
@@ -74,7 +74,4 @@ def _plain(linear: ir.Node) -> bool:
 
 
 def _replace(model: ir.Model, node: ir.Node, index: int, array: NDArray[np.generic], suffix: str) -> None:
-    value = add_initializer(model, f"{node.name}.folded_{suffix}", array)
-    if len(node.inputs) <= index:
-        node.resize_inputs(index + 1)
-    node.replace_input_with(index, value)
+    replace_input(model, node, index, add_initializer(model, f"{node.name}.folded_{suffix}", array))

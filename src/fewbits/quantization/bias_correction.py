@@ -22,7 +22,7 @@ from fewbits.calibration.running import run_all
 from fewbits.data import Sample
 from fewbits.engines import Engine, Options
 from fewbits.graph import qdq, queries
-from fewbits.graph.edits import add_initializer
+from fewbits.graph.edits import add_initializer, replace_input
 from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.graph.taps import OUTPUT, tapped
@@ -103,7 +103,5 @@ def shift_biases(model: ir.Model, shifts: Shifts) -> ir.Model:
             continue
         bias = queries.constant(node.inputs[BIAS_INPUT]) if len(node.inputs) > BIAS_INPUT else None
         value = add_initializer(model, f"{node_name(node)}.corrected_bias", shift if bias is None else bias + shift)
-        if len(node.inputs) <= BIAS_INPUT:
-            node.resize_inputs(BIAS_INPUT + 1)
-        node.replace_input_with(BIAS_INPUT, value)
+        replace_input(model, node, BIAS_INPUT, value)
     return model
