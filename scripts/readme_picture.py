@@ -34,7 +34,9 @@ def main(run: Path, out: Path) -> None:
         )  # fmt: skip
         if c["name"] == decision["chosen"]:
             axes.plot(x, y, "o", ms=19, mfc="none", mec="#059669", mew=2, zorder=4)
-            axes.annotate(f"chosen: {c['name']}", (x, y), (-8, -34), textcoords="offset points", weight="bold")
+            axes.annotate(
+                f"chosen: {c['name']}", (x, y), (-16, -4), textcoords="offset points", weight="bold", ha="right"
+            )
     floor = reference["accuracy"] * 100 - decision["budget"]["max_drop"] * 100
     axes.axhline(floor, color="#dc2626", lw=1, ls="--", zorder=1)
     axes.annotate("accuracy budget", (1, floor), (-4, -12), xycoords=("axes fraction", "data"),
