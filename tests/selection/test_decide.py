@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewbits.engines import ENGINES, Engine
+from fewbits.engines import ENGINES, Engine, named
 from fewbits.errors import InputError
 from fewbits.measurement.interval import Drop
 from fewbits.measurement.records import Accuracy, Measurement, Timing
 from fewbits.quantization.recipe import Recipe
-from fewbits.selection.candidates import candidates, engines
+from fewbits.selection.candidates import candidates
 from fewbits.selection.decide import Verdict, decide, reference_of, why_not
 from fewbits.selection.records import Budget, Candidate, Failed, Measured, Outcome, Refused
 
@@ -295,6 +295,6 @@ def test_unknown_formats_and_engines_are_refused_with_the_list() -> None:
     with pytest.raises(InputError, match=r"--formats: unknown format 'int4'.*fp32, fp16, bf16, int8, mixed"):
         candidates([Modern()], ["int8", "int4"], "CPU", Recipe())
     with pytest.raises(InputError, match=r"--engine: unknown engine 'tvm'.*all, openvino, onnxruntime"):
-        engines("tvm")
-    assert engines("all") == tuple(ENGINES.values())
-    assert engines("openvino") == (ENGINES["openvino"],)
+        named("tvm")
+    assert named("all") == tuple(ENGINES.values())
+    assert named("openvino") == (ENGINES["openvino"],)

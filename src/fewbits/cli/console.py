@@ -31,7 +31,6 @@ class ConsoleProgress(Progress):
         super().__init__()
         self._console = Console(stderr=True)
         self._bar: Bar | None = None
-        self._task = None
         self._stage = ""
         self._said = 0.0
 

@@ -76,3 +76,8 @@ class BadSamples:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def sentence(self, which: str) -> str:
+        """What a person is told: how many samples of the ``which`` data were left out, and why the first one was."""
+        first = self.items[0].reason
+        return f"{len(self)} samples of the {which} data could not be read and were left out, such as {first}"

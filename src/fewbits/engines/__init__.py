@@ -7,9 +7,24 @@ from fewbits.engines.capability import Capability
 from fewbits.engines.onnxruntime import OnnxRuntime
 from fewbits.engines.openvino import OpenVino
 from fewbits.engines.reference import Reference
+from fewbits.errors import InputError
 
 ENGINES: dict[str, Engine] = {"openvino": OpenVino(), "onnxruntime": OnnxRuntime()}
 ORACLE: Engine = Reference()
+
+
+def named(asked: str) -> tuple[Engine, ...]:
+    """The engines behind ``--engine``: the one of that name, or ``all``.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    if asked == "all":
+        return tuple(ENGINES.values())
+    if asked not in ENGINES:
+        raise InputError(f"unknown engine '{asked}'", where="--engine", fix=f"one of all, {', '.join(ENGINES)}")
+    return (ENGINES[asked],)
+
 
 __all__ = [
     "ENGINES",
@@ -22,4 +37,5 @@ __all__ = [
     "Options",
     "Profile",
     "Session",
+    "named",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,6 @@ class Capability:
             followed by a quantizer of its own.
         int32_bias: the bias must be quantized to INT32 with scale ``input scale * weight scale``.
         signed_symmetric: activations with negative values are quicker as INT8 around zero than with a zero point.
-        skip: operators kept in float although a kernel exists, with the measured reason.
     """
 
     compute: frozenset[str] = frozenset()
@@ -32,4 +31,3 @@ class Capability:
     fuses_add: bool = False
     int32_bias: bool = False
     signed_symmetric: bool = False
-    skip: dict[str, str] = field(default_factory=dict, hash=False)

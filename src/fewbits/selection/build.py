@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,12 +52,12 @@ def build(
         name = f"int8-{candidate.engine}.onnx"
         made, plan = build_int8(model, statistics, tuned[candidate.engine], ENGINES[candidate.engine])
         formats = int8_formats(model, plan, candidate.precision)
-        _write(folder, name, made, journal)
+        _write(folder, name, lambda: made, journal)
     elif candidate.format == "fp16":
         name = "fp16.onnx"
-        _write(folder, name, store_half(model, ir.DataType.FLOAT16), journal)
+        _write(folder, name, lambda: store_half(model, ir.DataType.FLOAT16), journal)
     else:
-        _write(folder, name, model, journal)
+        _write(folder, name, lambda: model, journal)
     return Built(candidate, f"{CANDIDATES}/{name}", formats, plan)
 
 
@@ -71,9 +71,9 @@ def int8_formats(model: ir.Model, plan: QuantPlan, precision: str) -> str:
     return "int8" if whole and precision == "f32" else f"int8+{rest}"
 
 
-def _write(folder: Path, name: str, model: ir.Model, journal: Journal) -> None:
-    """A file counts as there only if this run wrote it."""
+def _write(folder: Path, name: str, make: Callable[[], ir.Model], journal: Journal) -> None:
+    """A file counts as there only if this run wrote it; the model is made only if it has to be written."""
     path = folder / CANDIDATES / name
     if not (journal.get("file", name) and path.is_file()):
-        save_onnx(model, path)
+        save_onnx(make(), path)
         journal.put("file", name, True)

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fewbits.engines import ENGINES, Engine
+from fewbits.engines import Engine
 from fewbits.errors import InputError
 from fewbits.quantization.recipe import Recipe
 from fewbits.selection.records import FORMATS, Candidate, Refused
-
-
-def engines(asked: str) -> tuple[Engine, ...]:
-    """The engines behind ``--engine``."""
-    if asked == "all":
-        return tuple(ENGINES.values())
-    if asked not in ENGINES:
-        raise InputError(f"unknown engine '{asked}'", where="--engine", fix=f"one of all, {', '.join(ENGINES)}")
-    return (ENGINES[asked],)
 
 
 def candidates(

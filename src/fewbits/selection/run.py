@@ -18,7 +18,7 @@ from fewbits.calibration.collect import collect, fingerprint
 from fewbits.calibration.statistics import Statistics
 from fewbits.data import BadSamples, Dataset, stream
 from fewbits.devices.host import detect
-from fewbits.engines import Engine, Options
+from fewbits.engines import Engine, Options, named
 from fewbits.errors import EngineError
 from fewbits.files import make_folder, output_error, whole_file, write_text
 from fewbits.measurement.metrics import Metric
@@ -28,7 +28,7 @@ from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe
 from fewbits.quantization.tune import CORRECTION_SAMPLES, Tuned, tune
 from fewbits.selection.build import Built, build
-from fewbits.selection.candidates import candidates, engines
+from fewbits.selection.candidates import candidates
 from fewbits.selection.decide import decide, why_not
 from fewbits.selection.journal import CANDIDATES, MODEL, Journal
 from fewbits.selection.outcomes import decisive_mode, outcomes_of
@@ -69,7 +69,7 @@ def run(job: Job, progress: Progress) -> Decision:
         EngineError: FP32 runs on none of the engines.
     """
     start = time.monotonic()
-    asked = engines(job.engine)
+    asked = named(job.engine)
     for engine in asked:
         engine.check_device(job.device)
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe)
@@ -143,7 +143,8 @@ def _calibrate(
         )
         statistics.save(path)
         journal.put("statistics", "done", True)
-    _warn_bad(bad, "calibration", progress)
+    if len(bad):
+        progress.warn(bad.sentence("calibration"))
     return statistics, {engine.name: _tune(job, engine, statistics, options, journal, progress) for engine in needed}
 
 
@@ -213,7 +214,8 @@ def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Prog
             where=str(job.path),
         )
     trial.judge(reference, job.test, job.metric, bad, deadline)
-    _warn_bad(bad, "test", progress)
+    if len(bad):
+        progress.warn(bad.sentence("test"))
     judged = trial.align()
     if job.time_budget_s is not None and judged < len(job.test) - len(bad):
         progress.warn(f"the time budget left time for {judged} of {len(job.test)} test samples")
@@ -225,12 +227,6 @@ def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Prog
     trial.clock(sample, rounds, _TURN_S, job.seed)
     trial.look_inside(sample)
     return trial
-
-
-def _warn_bad(bad: BadSamples, which: str, progress: Progress) -> None:
-    if len(bad):
-        first = bad.items[0]
-        progress.warn(f"{len(bad)} {which} samples could not be read and were left out, such as {first.reason}")
 
 
 def _deliver(job: Job, chosen: str | None, built: dict[str, Built]) -> tuple[str, ...]:

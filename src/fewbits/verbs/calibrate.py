@@ -13,7 +13,7 @@ from fewbits.calibration.collect import collect, fingerprint
 from fewbits.calibration.statistics import Statistics, check_method
 from fewbits.data import BadSamples, Dataset, Sample, stream, take
 from fewbits.devices.host import detect
-from fewbits.engines import ENGINES, Engine, Options
+from fewbits.engines import ENGINES, Engine, Options, named
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import InputError
 from fewbits.files import check_place, whole_folder, write_text
@@ -100,13 +100,12 @@ def calibrate(
 def _target(out: Path, engine: str) -> Engine:
     if out.suffix not in (".onnx", ".xml"):
         raise InputError(f"'{out}' is neither .onnx nor .xml", where="-o", fix="name OUT.onnx or OUT.xml")
-    if engine != "all" and engine not in ENGINES:
-        raise InputError(f"unknown engine '{engine}'", where="--engine", fix=f"one of all, {', '.join(ENGINES)}")
+    found = named(engine)
     if out.suffix == ".xml":
         if engine == "onnxruntime":
             raise InputError("ONNX Runtime does not read OpenVINO IR", where="-o", fix="name OUT.onnx")
         return ENGINES["openvino"]
-    return ENGINES["onnxruntime" if engine == "all" else engine]
+    return ENGINES["onnxruntime"] if len(found) > 1 else found[0]
 
 
 def _statistics(
@@ -137,7 +136,7 @@ def _statistics(
         progress=lambda done: progress.step("calibration", done, len(dataset)),
     )
     if len(bad):
-        progress.warn(f"{len(bad)} samples could not be read and were left out, such as {bad.items[0].reason}")
+        progress.warn(bad.sentence("calibration"))
     if path is not None:
         known.save(Path(path))
     return known

@@ -10,7 +10,7 @@ import numpy as np
 from fewbits import frontends
 from fewbits.data import BadSamples, stream, take
 from fewbits.devices.host import detect
-from fewbits.engines import ENGINES, Arrays, Session
+from fewbits.engines import ENGINES, Arrays, Session, named
 from fewbits.engines.ir_file import check_ir
 from fewbits.errors import EngineError, InputError, ModelError
 from fewbits.files import check_name
@@ -94,15 +94,13 @@ def _subjects(path: Path, engine: str, device: str, precision: str, threads: int
         check_ir(path)
     else:
         frontends.load(path)
-    names = list(ENGINES) if engine == "all" else [engine]
+    names = [known.name for known in named(engine)]
     if path.suffix == ".xml":
         if engine == "onnxruntime":
             raise InputError("ONNX Runtime does not read OpenVINO IR", where=str(path), fix="use --engine openvino")
         names = ["openvino"]
     subjects = []
     for name in names:
-        if name not in ENGINES:
-            raise InputError(f"unknown engine '{name}'", where="--engine", fix=f"one of all, {', '.join(ENGINES)}")
         known = ENGINES[name]
         if engine == "all" and len(names) > 1 and device.split(":")[0] not in known.devices():
             continue
@@ -162,7 +160,7 @@ def _accuracy(
         progress=lambda done: progress.step("accuracy", done, len(dataset)),
     )
     if len(bad):
-        progress.warn(f"{len(bad)} samples could not be read and were left out, such as {bad.items[0].reason}")
+        progress.warn(bad.sentence("test"))
     feed = next(iter(stream(dataset, workers=1))).inputs
     feeds.update({name: dict(feed) for name in latency})
     for name, evaluation in evaluations.items():
