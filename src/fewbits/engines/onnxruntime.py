@@ -30,6 +30,7 @@ CAPABILITY = Capability(
     output_ops=frozenset({"Conv"}),
     requantize_carries=True,
     int32_bias=True,
+    moving=frozenset({"MatMul"}),
 )
 
 _TYPES = {

@@ -54,6 +54,8 @@ CAPABILITY = Capability(
     ),
     activations=frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh"}),
     fuses_add=True,
+    moving=frozenset({"MatMul"}),
+    moving_centred=True,
 )
 
 

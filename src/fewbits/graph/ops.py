@@ -61,8 +61,21 @@ FLOAT_REASONS: Final[dict[str, str]] = {
     "LayerNormalization": "normalisation divides by a small variance; eight bits lose it",
     "InstanceNormalization": "normalisation divides by a small variance; eight bits lose it",
     "BatchNormalization": "a batch norm that could not be folded into a convolution stays in floating point",
+    "RMSNormalization": "normalisation divides by a mean square; eight bits lose small ones",
     "Gelu": "GELU has no integer kernel in these engines",
-    "Erf": "part of GELU; has no integer kernel in these engines",
+    "Erf": "the error function has no integer kernel in these engines",
+    "Div": "division has no integer kernel in these engines: eight bits cannot hold the reciprocal of a small number",
+    "Sub": "subtraction has no integer kernel in these engines; differences of close numbers would lose their digits",
+    "Pow": "powers spread numbers over more magnitudes than eight bits hold",
+    "Exp": "exponentials span more magnitudes than eight bits hold",
+    "Sqrt": "a square root is taken of small and large numbers alike; eight bits hold only the large ones",
+    "ReduceMean": "a mean over an axis is summed in floating point; it has no integer kernel in these engines",
+    "ReduceSum": "a sum over an axis is taken in floating point; it has no integer kernel in these engines",
+    "Add": "the engine adds in 8 bits only where a convolution or a quantized operator takes the sum over",
+    "Mul": "the engine has no integer kernel for products of two activations, element by element",
+    "Einsum": "Einsum has no integer kernel in these engines; export it as MatMul to have it in INT8",
+    "Where": "it selects by a mask and multiplies nothing; 8 bits would gain nothing",
+    "Shape": "it computes with shapes, not with activations",
 }
 
 # Of each COMPUTE operator: the inputs that hold the weights and, where there is one, the bias.

@@ -6,9 +6,10 @@ import numpy as np
 import onnx_ir as ir
 
 from fewbits.graph import qdq, queries
-from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
+from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import INT32, QParams, quantize
+from fewbits.quantization.linear import bias_of
 from fewbits.quantization.plan import QuantPlan
 
 _INT32_LIMIT = float(2**31 - 1)
@@ -20,22 +21,35 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
     by_name = {node_name(node): node for node in model.graph}
     inputs = {name: by_name[name].inputs[0] for name in plan.weights}
     input_names = {name: value.name for name, value in inputs.items() if value is not None}
-    for name, params in plan.weights.items():
-        _quantize_weights(model, by_name[name], params)
     if plan.int32_bias:
         for name, params in plan.weights.items():
             source = plan.values.get(input_names[name] or "")
             if source is not None:
                 _quantize_bias(model, by_name[name], source, params)
+    for name, params in plan.weights.items():
+        _quantize_weights(model, by_name[name], params)
     values = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
     for value_name, params in plan.values.items():
-        qdq.insert(model, values[value_name], params)
+        _quantize_value(model, values[value_name], params, frozenset(plan.integer))
     for name, node in by_name.items():
         if name in plan.integer:
             node.metadata_props[qdq.LEVEL_KEY] = "I8"
         elif name in plan.skipped:
             node.metadata_props[qdq.REASON_KEY] = plan.skipped[name]
     return model
+
+
+def _quantize_value(model: ir.Model, value: ir.Value, params: QParams, integer: frozenset[str]) -> None:
+    """Q and DQ behind a value; what a float kernel made, float readers (a residual sum) still read unrounded.
+
+    What an integer kernel made leaves it in 8 bits, so that there every reader takes the same 8 bits.
+    """
+    producer = value.producer()
+    made_in_float = producer is not None and node_name(producer) not in integer
+    unrounded = [(n, i) for n, i in value.uses() if made_in_float and node_name(n) not in integer]
+    qdq.insert(model, value, params)
+    for node, index in unrounded:
+        node.replace_input_with(index, value)
 
 
 def _quantize_weights(model: ir.Model, node: ir.Node, params: QParams) -> None:
@@ -47,11 +61,12 @@ def _quantize_weights(model: ir.Model, node: ir.Node, params: QParams) -> None:
 
 def _quantize_bias(model: ir.Model, node: ir.Node, source: QParams, weights: QParams) -> None:
     """b_q = round(b / (s_x s_w)), the scale at which the kernel accumulates (Jacob et al. 2018, eq. 11)."""
-    bias = queries.constant(node.inputs[BIAS_INPUT]) if len(node.inputs) > BIAS_INPUT else None
-    if bias is None or bias.ndim != 1:
+    held = bias_of(node)
+    bias = None if held is None else queries.constant(held[0].inputs[held[1]])
+    if held is None or bias is None or bias.ndim != 1:
         return
     scale = (np.float64(source.scale) * weights.scale.astype(np.float64)).astype(np.float32)
     if scale.size != bias.size or np.any(scale < 2.0**-126) or np.any(np.abs(bias) / scale > _INT32_LIMIT):
         return  # rare, since the plan leaves room: the bias stays in float, which costs the fused kernel
     params = QParams(scale, np.zeros(scale.shape, np.int32), INT32, 0)
-    qdq.insert_constant(model, node, BIAS_INPUT, quantize(bias, params), params)
+    qdq.insert_constant(model, *held, quantize(bias, params), params)

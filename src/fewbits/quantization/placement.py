@@ -17,7 +17,14 @@ from fewbits.engines.capability import Capability
 from fewbits.graph import queries
 from fewbits.graph.ops import WEIGHT_INPUT, Role, float_reason, role
 from fewbits.graph.queries import node_name
+from fewbits.quantization.activations import after_activations, before_activations, swish_product
+from fewbits.quantization.linear import bias_of, multiplies_activations
 from fewbits.quantization.recipe import Recipe
+from fewbits.quantization.refusals import why_float
+from fewbits.quantization.written_out import written_out
+
+# What hands out parts of one tensor, such as queries, keys and values of one projection.
+_PARTS = ("Split", "Slice", "Gather")
 
 
 @dataclass
@@ -25,11 +32,14 @@ class Placement:
     """The nodes that run in INT8, the values that carry a quantizer, and which of them share one scale.
 
     ``scale_of`` maps each quantized value to the value that stands for its group (itself where it is alone).
+    ``centred`` values need zero point 0 for their kernel to run in integers, ``signed`` ones INT8 as well.
     """
 
     compute: dict[ir.Node, None] = field(default_factory=dict)
     integer: dict[ir.Node, None] = field(default_factory=dict)
     values: dict[ir.Value, None] = field(default_factory=dict)
+    centred: dict[ir.Value, None] = field(default_factory=dict)
+    signed: dict[ir.Value, None] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     _leader: dict[ir.Value, ir.Value] = field(default_factory=dict)
 
@@ -55,15 +65,21 @@ class Placement:
 def place(model: ir.Model, recipe: Recipe, capability: Capability) -> Placement:
     """Decide where quantizers go so that the engine's integer kernels run."""
     placement = Placement()
+    pieces = written_out(model)
     for node in model.graph:
-        reason = _why_float(node, recipe, capability)
+        reason = pieces.get(node) or why_float(node, recipe, capability)
         if reason is None:
             placement.compute[node] = None
         elif reason:
             placement.skipped[node_name(node)] = reason
-    search = _Search(placement, capability)
+    search = _Search(placement, capability, frozenset(pieces))
     for node in placement.compute:
+        if multiplies_activations(node):
+            search.demand_operands(node)
+            continue
         search.demand(_input(node, 0))
+        if (held := bias_of(node)) is not None:
+            placement.integer[held[0]] = None
         if node.op_type in capability.output_ops:
             search.demand(after_activations(node.outputs[0], capability))
     placement.integer.update(placement.compute)
@@ -93,58 +109,53 @@ def _explain_rest(model: ir.Model, placement: Placement, capability: Capability)
         name = node_name(node)
         if node in placement.integer or name in placement.skipped:
             continue
-        if node.op_type in capability.joins or node.op_type in capability.carries:
-            placement.skipped[name] = "no integer kernel reads its result; it stays in floating point"
+        if node.op_type in ("Add", "Mul") and any(map(queries.is_constant, node.inputs)):
+            placement.skipped[name] = "it combines an activation with a constant; rounding both would save nothing"
+        elif node.op_type in capability.joins or node.op_type in capability.carries:
+            placement.skipped[name] = "no integer kernel takes its result over in 8 bits; it stays in floating point"
         else:
             placement.skipped[name] = float_reason(node.op_type)
-
-
-def _why_float(node: ir.Node, recipe: Recipe, capability: Capability) -> str | None:
-    """None for a node to run in INT8, else the reason; '' for nodes nobody expects in INT8."""
-    if role(node.op_type) is not Role.COMPUTE:
-        return float_reason(node.op_type) if role(node.op_type) is Role.FLOAT else ""
-    name = node_name(node)
-    choice, why = recipe.choice(name, node.op_type)
-    if choice == "float":
-        return why
-    if node.op_type not in capability.compute:
-        return f"the engine has no integer kernel for {node.op_type}"
-    if not queries.is_constant(node.inputs[WEIGHT_INPUT]):
-        return "both operands move; only constant weights are quantized"
-    if not queries.is_float(node.inputs[0]):
-        return "its input is not FP32"
-    if not all(queries.dims_or_raise(node.inputs[WEIGHT_INPUT])):
-        return "its weights are empty"
-    if node.op_type in capability.output_ops and after_activations(node.outputs[0], capability).is_graph_output():
-        return "its result is a model output; the integer kernel would have to round it to 8 bits"
-    if node.op_type == "Gemm":
-        scaled = [k for k in ("alpha", "beta") if k in node.attributes and node.attributes[k].as_float() != 1.0]
-        if scaled or ("transA" in node.attributes and node.attributes["transA"].as_int()):
-            return "a Gemm with alpha, beta or transA has no integer kernel"
-    return None
 
 
 @dataclass
 class _Search:
     placement: Placement
     capability: Capability
+    pieces: frozenset[ir.Node]
 
-    def demand(self, value: ir.Value) -> None:
-        """Have ``value`` in 8 bits, and what produces it where that pays."""
+    def demand_operands(self, node: ir.Node) -> None:
+        """Both operands of a product of activations in 8 bits, each with a scale of its own."""
+        left, right = _input(node, 0), _input(node, WEIGHT_INPUT)
+        for value in (left, right):
+            self.demand(value, alone=True)
+            if self.capability.moving_centred:
+                self.placement.centred[value] = None
+        if self.capability.moving_centred:
+            self.placement.signed[right] = None
+
+    def demand(self, value: ir.Value, *, alone: bool = False) -> None:
+        """Have ``value`` in 8 bits, and what produces it where that pays.
+
+        Args:
+            alone: keep the scale from spreading over parts of one tensor and over sums: values are smaller than
+                queries and keys, and would be left with few levels.
+        """
         placement, capability = self.placement, self.capability
         if value in placement.values:
             return
         producer = value.producer()
-        if producer is not None and self._passes_through(producer):
+        parts = alone and producer is not None and producer.op_type in _PARTS
+        if producer is not None and self._passes_through(producer) and not parts:
             placement.integer[producer] = None
             if capability.requantize_carries:
                 placement.values[value] = None
             for source in _moving_inputs(producer):
                 placement.share(source, value)
-                self.demand(source)
+                self.demand(source, alone=alone)
             return
         placement.values[value] = None
-        self._demand_above(value)
+        if not alone:
+            self._demand_above(value)
 
     def _passes_through(self, node: ir.Node) -> bool:
         if node.op_type == "Concat":
@@ -155,8 +166,10 @@ class _Search:
         """Joins and pools before a quantized value run in 8 bits when their inputs are quantized too."""
         source = before_activations(value, self.capability)
         producer = source.producer()
-        if producer is None or not all(queries.is_float(v) for v in producer.inputs):
+        if producer is None or producer in self.pieces or not all(queries.is_float(v) for v in producer.inputs):
             return
+        if producer.op_type in ("Add", "Mul") and any(map(queries.is_constant, producer.inputs)):
+            return  # a bias is added in the kernel before it; any other constant would be rounded for nothing
         if producer.op_type in self.capability.joins:
             self.placement.integer[producer] = None
             for other in _moving_inputs(producer):
@@ -171,53 +184,10 @@ class _Search:
                         self.demand(other)
 
     def _fusible(self, value: ir.Value) -> bool:
-        """Whether ``value`` comes straight from an integer kernel that can add the other operand itself."""
-        return value.producer() in self.placement.compute and len(queries.users(value)) == 1
-
-
-def after_activations(value: ir.Value, capability: Capability) -> ir.Value:
-    """The value after the activations the engine fuses behind ``value``'s producer."""
-    while True:
-        following = queries.users(value)
-        if value.is_graph_output():
-            return value
-        if len(following) == 1 and following[0].op_type in capability.activations:
-            value = following[0].outputs[0]
-        elif (product := swish(value)) is not None and "Sigmoid" in capability.activations:
-            value = product
-        else:
-            return value
-
-
-def before_activations(value: ir.Value, capability: Capability) -> ir.Value:
-    """The value before the activations that end in ``value``."""
-    while (node := value.producer()) is not None:
-        source = None
-        if node.op_type in capability.activations:
-            source = _input(node, 0)
-        elif node.op_type == "Mul" and "Sigmoid" in capability.activations:
-            source = next((v for v in node.inputs if v is not None and swish(v) is value), None)
-        if source is None or after_activations(source, capability) is source:
-            return value
-        value = source
-    return value
-
-
-def swish(value: ir.Value) -> ir.Value | None:
-    """The output of ``value * Sigmoid(value)`` where that is all ``value`` is used for."""
-    following = queries.users(value)
-    gate = next((node for node in following if node.op_type == "Sigmoid"), None)
-    product = next((node for node in following if node.op_type == "Mul"), None)
-    if len(following) == 2 and gate is not None and product is not None:
-        gated = gate.outputs[0]
-        if gated in product.inputs and queries.users(gated) == [product]:
-            return product.outputs[0]
-    return None
-
-
-def swish_product(node: ir.Node) -> bool:
-    """Whether ``node`` is the Mul of ``x * Sigmoid(x)``."""
-    return node.op_type == "Mul" and any(v is not None and swish(v) is node.outputs[0] for v in node.inputs)
+        """Whether ``value`` comes straight from an integer convolution that can add the other operand itself."""
+        producer = value.producer()
+        convolves = producer in self.placement.compute and producer.op_type in ("Conv", "ConvTranspose")
+        return convolves and len(queries.users(value)) == 1
 
 
 def _input(node: ir.Node, index: int) -> ir.Value:

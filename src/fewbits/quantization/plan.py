@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from fewbits.engines.capability import Capability
 from fewbits.errors import ModelError
 from fewbits.graph import queries
-from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
+from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import INT7, INT8, INT8_NARROW, UINT8, QParams, affine, symmetric
+from fewbits.quantization.linear import bias_of, multiplies_activations
 from fewbits.quantization.placement import Placement, place
 from fewbits.quantization.recipe import Recipe
 
@@ -48,24 +49,31 @@ def plan(model: ir.Model, ranges: Ranges, recipe: Recipe, capability: Capability
 
     Values that share one scale get the hull of their ranges. A range that never went below zero becomes
     UINT8, one that did becomes INT8 around zero where the engine prefers that, else UINT8 with a zero point.
+    The operands of a product of activations are what the engine's kernel for them takes.
     """
     placement = place(model, recipe, capability)
-    values = {value.name or "": _activation(placement, value, ranges, capability) for value in placement.values}
-    weights = {node_name(node): weight_params(node, _weights(node), recipe.weight_bits) for node in placement.compute}
+    values = {value.name or "": _activation(placement, value, ranges, recipe, capability) for value in placement.values}
+    weighted = [node for node in placement.compute if not multiplies_activations(node)]
+    weights = {node_name(node): weight_params(node, _weights(node), recipe.weight_bits) for node in weighted}
     if capability.int32_bias:
-        weights = {
-            node_name(node): _room_for_bias(node, values, weights[node_name(node)]) for node in placement.compute
-        }
+        weights = {node_name(node): _room_for_bias(node, values, weights[node_name(node)]) for node in weighted}
     integer = tuple(node_name(node) for node in model.graph if node in placement.integer)
     return QuantPlan(values, weights, integer, placement.skipped, capability.int32_bias)
 
 
-def _activation(placement: Placement, value: ir.Value, ranges: Ranges, capability: Capability) -> QParams:
-    known = [ranges[v.name] for v in placement.group(value) if v.name and v.name in ranges]
+def _activation(
+    placement: Placement, value: ir.Value, ranges: Ranges, recipe: Recipe, capability: Capability
+) -> QParams:
+    members = placement.group(value)
+    known = [ranges[v.name] for v in members if v.name and v.name in ranges]
     if not known:
         raise ValueError(f"no range was collected for {value.name}")
     low, high = min(low for low, _ in known), max(high for _, high in known)
-    if low < 0 and capability.signed_symmetric:
+    if any(member in placement.signed for member in members):
+        # It takes the weights' place in the kernel, and saturates where 8-bit weights would.
+        return symmetric(np.float32(max(-low, high)), INT7 if recipe.weight_bits == 7 else INT8)
+    centred = capability.signed_symmetric or any(member in placement.centred for member in members)
+    if low < 0 and centred:
         return symmetric(np.float32(max(-low, high)), INT8)
     return affine(low, high, UINT8)
 
@@ -83,7 +91,8 @@ def _room_for_bias(node: ir.Node, values: Mapping[str, QParams], weights: QParam
     Only channels with next to no weights (they died in training) are touched; these become zeros.
     """
     source = node.inputs[0]
-    bias = queries.constant(node.inputs[BIAS_INPUT]) if len(node.inputs) > BIAS_INPUT else None
+    held = bias_of(node)
+    bias = None if held is None else queries.constant(held[0].inputs[held[1]])
     if source is None or source.name is None or source.name not in values or bias is None or bias.ndim != 1:
         return weights
     s_x = float(values[source.name].scale)
