@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fewbits.graph import qdq
+from fewbits.graph import qdq, queries
 from fewbits.numerics import INT8, INT8_NARROW, INT32, UINT8, affine, dequantize, fake_quantize, quantize, symmetric
 from models import check, feed, network, node, oracle, value
 
@@ -100,3 +100,31 @@ def test_quantized_values_reads_what_insert_wrote() -> None:
     assert found.keys() == {"a", "x"}
     assert (found["a"][0], found["a"][1]) == (PARAMS[0].scale, PARAMS[0].zero_point)
     assert (found["x"][0], found["x"][1]) == (PARAMS[2].scale, PARAMS[2].zero_point)
+
+
+@pytest.mark.parametrize("all_readers", [True, False])
+@pytest.mark.parametrize("params", PARAMS)
+def test_a_scale_spread_over_channels_gives_the_same_numbers(params, all_readers: bool) -> None:
+    model = network(
+        "g (float[1,3,8,8] x) => (float[1,3,8,8] y, float[1,3,8,8] z) { a = Neg(x)  y = Neg(a)  z = Abs(a) }", OPSET
+    )
+    inputs = feed(model)
+    dequantized = qdq.insert(model, value(model, "a"), params)
+    before = oracle(model, inputs)
+    readers = [use for use in dequantized.uses() if all_readers or use.node.op_type == "Abs"]
+    qdq.spread(model, dequantized, 1, readers)
+    check(model)
+    after = oracle(model, inputs)
+    for name in ("y", "z"):
+        np.testing.assert_array_equal(after[name], before[name])
+    found = [n for n in model.graph if n.op_type == "DequantizeLinear"]
+    shapes = sorted(len(queries.dims_or_raise(v)) for n in found for v in n.inputs[1:])
+    assert shapes == ([1, 1] if all_readers else [0, 0, 1, 1])
+    for spread in found[-1:]:
+        assert queries.constant(spread.inputs[1]).tolist() == [float(params.scale)] * 3
+
+
+def test_only_a_dequantized_value_can_be_spread() -> None:
+    model = network("g (float[1,3,8,8] x) => (float[1,3,8,8] y) { a = Neg(x)  y = Neg(a) }", OPSET)
+    with pytest.raises(ValueError, match="a is no dequantized value"):
+        qdq.spread(model, value(model, "a"), 1, [])

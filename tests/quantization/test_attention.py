@@ -1,4 +1,4 @@
-"""Transformers in INT8: both products of attention, Linear however it is spelled, the rest with its reason."""
+"""Transformers in INT8: attention where that is faster, Linear however it is spelled, the rest with its reason."""
 
 from __future__ import annotations
 
@@ -39,16 +39,13 @@ PLACES = {
             "x0 norm_mlp0_out p",
         ),
         "onnxruntime": (
-            "t{} x{} q{}_out qh{} qt{} k{}_out kh{} kt{} v{}_out vh{} vt{} p{} m{} mt{} merged{} norm{}_out g{}",
+            "t{} x{} m{} mt{} merged{} norm{}_out g{}",
             "norm_mlp0_out p",
         ),
     },
     nets.pre_norm: {
         "openvino": ("norm{}_out q{} k{} v{} p{} m{} norm_mlp{}_out g{}", "p"),
-        "onnxruntime": (
-            "norm{}_out q{} qh{} qt{} k{} kh{} kt{} v{} vh{} vt{} p{} m{} mt{} merged{} norm_mlp{}_out g{}",
-            "p",
-        ),
+        "onnxruntime": ("norm{}_out m{} mt{} merged{} norm_mlp{}_out g{}", "p"),
     },
 }
 
@@ -68,19 +65,22 @@ def test_quantizers_stand_where_the_kernels_want_them(engine: Engine, build) -> 
 @transformers
 @both
 def test_all_products_run_in_int8_and_the_rest_says_why_not(engine: Engine, build) -> None:
-    source = build()
+    """ONNX Runtime multiplies two activations no faster in INT8: there attention stays in float, and says so."""
+    source, attention = build(), names("scores{}", "mix{}")
     made = planned(source, engine.capability)
     for original in source.graph:
         name = queries.node_name(original)
         assert (name in made.integer) != (name in made.skipped), name
-        if role(original.op_type) is Role.COMPUTE:
+        if name in attention and engine is ONNXRUNTIME:
+            assert "no speed" in made.skipped[name]
+        elif role(original.op_type) is Role.COMPUTE:
             assert name in made.integer
         elif original.op_type in ("Softmax", "LayerNormalization", "Gelu", "Erf", "Div", "Sqrt", "Pow", "ReduceMean"):
             assert name in made.skipped
     model = apply(source, made)
     for name, reason in made.skipped.items():
         assert node(model, name).metadata_props[qdq.REASON_KEY] == reason
-    assert names("scores{}", "mix{}") <= set(made.integer) - set(made.weights)
+    assert not attention & set(made.weights)
 
 
 REASONS = {
@@ -109,15 +109,15 @@ def test_reasons_are_sentences_about_the_operator(engine: Engine) -> None:
 
 
 @transformers
-def test_onnxruntime_executes_every_product_in_int8(build) -> None:
+def test_onnxruntime_executes_every_layer_in_int8(build) -> None:
     source = build()
     profile = ONNXRUNTIME.profile(quantized(source, ONNXRUNTIME), Options(threads=1), feed(source), runs=3)
     kernels = Counter((op.op, op.format) for op in profile.ops if "Gemm" in op.op or "MatMul" in op.op)
     layers = sum(n.op_type in ("Gemm", "MatMul") and not multiplies_activations(n) for n in source.graph)
     assert kernels == {
         ("QGemm", "i8"): layers,
-        ("MatMulIntegerToFloat", "i8"): nets.BLOCKS,
-        ("QLinearMatMul", "i8"): nets.BLOCKS,
+        ("FusedMatMul", "f32"): nets.BLOCKS,
+        ("MatMul", "f32"): nets.BLOCKS,
     }
 
 
@@ -151,14 +151,13 @@ def test_written_out_functions_stay_in_one_piece(engine: Engine) -> None:
         assert executed["LayerNormalization"] == 2 * nets.BLOCKS + 1
 
 
-@both
-def test_queries_keys_and_values_of_one_projection_have_their_own_scales(engine: Engine) -> None:
+def test_queries_keys_and_values_of_one_projection_have_their_own_scales() -> None:
     source = nets.pre_norm()
     for name in ("w_qkv0", "b_qkv0"):
         array = source.graph.initializers[name].const_value.numpy().copy()
         array[..., -nets.WIDTH :] *= np.float32(0.05)
         source.graph.initializers[name].const_value = ir.tensor(array, name=name)
-    made = planned(source, engine.capability)
+    made = planned(source, OPENVINO.capability)
     assert float(made.values["v0"].scale) < 0.2 * min(float(made.values[n].scale) for n in ("q0", "k0"))
     assert "split0" in made.skipped
 
@@ -179,6 +178,7 @@ ONE_OF_EACH = {
     nets.post_norm: "q1_out k1_out p0 v0_out m0 g1 norm0_out p w_proj1_quantized",
     nets.pre_norm: "q1 k1 p0 v0 m0 g1 norm0_out p w_proj1_quantized",
 }
+OPERANDS = ("q1_out", "k1_out", "v0_out", "q1", "k1", "v0", "p0")  # of attention
 
 
 @transformers
@@ -187,7 +187,7 @@ def test_int8_stays_close_to_fp32_and_a_doubled_scale_does_not(engine: Engine, b
     source = build()
     made = planned(source, engine.capability)
     assert output_db(source, apply(source, made), engine) > INT8_DB
-    for name in ONE_OF_EACH[build].split():
+    for name in (name for name in ONE_OF_EACH[build].split() if engine is OPENVINO or name not in OPERANDS):
         broken = apply(source, made)
         _double(broken, name)
         assert output_db(source, broken, engine) < INT8_DB - 5, name

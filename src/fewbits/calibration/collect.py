@@ -14,11 +14,11 @@ from fewbits.calibration.statistics import Statistics, ValueStatistics
 from fewbits.data import Sample
 from fewbits.engines import Engine, Options
 from fewbits.errors import DataError
-from fewbits.graph.taps import OUTPUT, REDUCTIONS, TapLayout, tapped
+from fewbits.graph.taps import MAXIMUM, MINIMUM, OUTPUT, TapLayout, tapped
 from fewbits.numerics import Histogram
 
 # A quarter of a million numbers place the 99.99th percentile between about 25 of them.
-_WANTED_SAMPLES = 1 << 20
+_WANTED_SAMPLES = 1 << 18
 _LEAST, _MOST = 256, 8192
 # Samples are binned in bundles: a histogram's fixed cost is then paid once for many images.
 _BUNDLE = 16
@@ -35,7 +35,7 @@ def collect(
     sample_fingerprint: str = "",
     progress: Callable[[int], None] = lambda _: None,
 ) -> Statistics:
-    """Run the samples once and keep extremes, means and histograms of the named values.
+    """Run the samples once and keep extremes, moments and histograms of the named values.
 
     Args:
         names: float activations or inputs of ``model``.
@@ -61,7 +61,7 @@ def collect(
     count = sum(a.count for a in accumulators)
     if not count:
         raise DataError("no calibration sample could be read", where="--calibration-data")
-    values = {name: _joined(name, accumulators, i, count) for i, name in enumerate(layout.names)}
+    values = {name: _joined(name, accumulators, i, count) for i, name in enumerate(names)}
     return Statistics(fingerprint(model), sample_fingerprint, count, values)
 
 
@@ -69,15 +69,22 @@ class _Accumulator:
     """What one thread has seen."""
 
     def __init__(self, layout: TapLayout) -> None:
-        total = sum(layout.channels)
+        taps = layout.taps
+        total = sum(tap.channels for tap in taps)
         self.count = 0
-        self.minimum = np.full(total, np.inf, np.float32)
+        self.cuts = np.cumsum((0, *(tap.channels for tap in taps)))
+        # Values without a tapped minimum are never negative.
+        self.minimum = np.zeros(total, np.float32)
+        self._below = np.concatenate([np.full(tap.channels, MINIMUM in tap.reductions) for tap in taps])
+        self.minimum[self._below] = np.inf
         self.maximum = np.full(total, -np.inf, np.float32)
-        self.sum = np.zeros(total, np.float64)
-        self.histograms = [Histogram.empty() for _ in layout.names]
-        self.cuts = np.cumsum((0, *layout.channels))
-        self._low, self._high, self._mean = (np.r_[tuple(layout.positions(name))] for name in REDUCTIONS)
-        self._samples = layout.samples()
+        self.moments = [np.zeros((2, tap.channels)) for tap in taps]
+        self.numbers = [tap.sampled // tap.channels for tap in taps]
+        self.histograms = [Histogram.empty() for _ in taps]
+        low, high = layout.positions(MINIMUM), layout.positions(MAXIMUM)
+        self._low = np.r_[tuple(low)] if low else np.empty(0, np.intp)
+        self._high = np.r_[tuple(high)]
+        self._taps, self._samples = taps, layout.samples()
         self._bundle = np.empty((_BUNDLE, layout.size), np.float32)
         self._filled = 0
 
@@ -92,11 +99,17 @@ class _Accumulator:
         if not self._filled:
             return
         bundle = self._bundle[: self._filled]
-        np.minimum(self.minimum, bundle[:, self._low].min(axis=0), out=self.minimum)
+        if self._low.size:
+            self.minimum[self._below] = np.minimum(self.minimum[self._below], bundle[:, self._low].min(axis=0))
         np.maximum(self.maximum, bundle[:, self._high].max(axis=0), out=self.maximum)
-        self.sum += bundle[:, self._mean].sum(axis=0, dtype=np.float64)
-        for histogram, cut in zip(self.histograms, self._samples, strict=True):
-            histogram.add(bundle[:, cut])
+        parts = zip(self._taps, self._samples, self.histograms, self.moments, strict=True)
+        for tap, cut, histogram, moments in parts:
+            sample = bundle[:, cut]
+            histogram.add(sample)
+            channels = tap.by_channel(sample)
+            with np.errstate(over="ignore", invalid="ignore"):
+                moments[0] += channels.sum(axis=(0, 1, 3), dtype=np.float64)
+                moments[1] += np.einsum("nbca,nbca->c", channels, channels, dtype=np.float64)
         self._filled = 0
 
 
@@ -108,13 +121,13 @@ def _joined(name: str, accumulators: list[_Accumulator], index: int, count: int)
         histogram = histogram.merge(other.histograms[index])
     low = np.min([a.minimum[cut] for a in accumulators], axis=0)
     high = np.max([a.maximum[cut] for a in accumulators], axis=0)
-    total = np.sum([a.sum[cut] for a in accumulators], axis=0)
-    if not (np.isfinite(low).all() and np.isfinite(high).all() and np.isfinite(total).all()):
+    moments = np.sum([a.moments[index] for a in accumulators], axis=0) / (count * first.numbers[index])
+    if not (np.isfinite(low).all() and np.isfinite(high).all() and np.isfinite(moments).all()):
         raise DataError(
             f"activation {name} became infinite or NaN on the calibration data",
             fix="check the preprocessing (--mean, --scale, --channels) and the model",
         )
-    return ValueStatistics(low, high, np.sum([a.sum[cut] for a in accumulators], axis=0) / count, histogram)
+    return ValueStatistics(low, high, moments[0], moments[1], histogram)
 
 
 def fingerprint(model: ir.Model) -> str:

@@ -17,7 +17,7 @@ from fewbits.errors import InputError
 from fewbits.files import whole_file
 from fewbits.numerics import INT8, METHODS, UINT8, Histogram, RangeEvidence, estimate
 
-_VERSION = 1
+_VERSION = 2
 # All that reading a damaged or foreign .npz has been seen to raise.
 _MALFORMED = (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
@@ -28,13 +28,15 @@ class ValueStatistics:
 
     Args:
         minimum, maximum: extremes per channel, f32[C].
-        mean: mean per channel over all positions and samples, f64[C].
-        histogram: of a grid of positions in every sample; the extremes above are exact.
+            A minimum that an operator keeps from being negative is given as 0.
+        mean, square: of x and x**2 per channel, over the same positions as the histogram, f64[C].
+        histogram: of a grid of positions in every sample; the extremes above are of all positions.
     """
 
     minimum: NDArray[np.float32]
     maximum: NDArray[np.float32]
     mean: NDArray[np.float64]
+    square: NDArray[np.float64]
     histogram: Histogram
 
     def evidence(self) -> RangeEvidence:
@@ -83,6 +85,7 @@ class Statistics:
                 np.minimum(a.minimum, b.minimum),
                 np.maximum(a.maximum, b.maximum),
                 (a.mean * self.count + b.mean * other.count) / max(total, 1),
+                (a.square * self.count + b.square * other.count) / max(total, 1),
                 a.histogram.merge(b.histogram),
             )
         return replace(self, samples=f"{self.samples}+{other.samples}", count=total, values=merged)
@@ -101,6 +104,7 @@ class Statistics:
             arrays[f"{index}.minimum"] = value.minimum
             arrays[f"{index}.maximum"] = value.maximum
             arrays[f"{index}.mean"] = value.mean
+            arrays[f"{index}.square"] = value.square
             for key, array in value.histogram.to_arrays().items():
                 arrays[f"{index}.{key}"] = array
         with whole_file(path) as scratch, scratch.open("wb") as file:
@@ -123,6 +127,7 @@ class Statistics:
                         arrays[f"{index}.minimum"],
                         arrays[f"{index}.maximum"],
                         arrays[f"{index}.mean"],
+                        arrays[f"{index}.square"],
                         Histogram.from_arrays(
                             {k: arrays[f"{index}.{k}"] for k in ("counts", "exponent", "zeros", "nonfinite")}
                         ),

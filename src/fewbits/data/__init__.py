@@ -7,6 +7,7 @@ Everything read here is untrusted: files are bounded, confined to their folder, 
 from .checks import check_labels
 from .dataset import Dataset
 from .geometry import Placement
+from .keeping import first, keeping
 from .opening import open_dataset
 from .preprocess import Preprocess
 from .sample import BadSample, BadSamples, Box, Category, CocoTarget, Sample
@@ -24,6 +25,8 @@ __all__ = [
     "Preprocess",
     "Sample",
     "check_labels",
+    "first",
+    "keeping",
     "open_dataset",
     "overlap",
     "split",

@@ -11,6 +11,9 @@ from fewbits.errors import InputError
 
 ENGINES: dict[str, Engine] = {"openvino": OpenVino(), "onnxruntime": OnnxRuntime()}
 ORACLE: Engine = Reference()
+# Variants of a model are compared on the engine that loads one quickest. Where engines differ on the same quantized
+# model they differ by less than the quantization itself (docs/decisions/005).
+TRIALS: Engine = ENGINES["onnxruntime"]
 
 
 def named(asked: str) -> tuple[Engine, ...]:
@@ -29,6 +32,7 @@ def named(asked: str) -> tuple[Engine, ...]:
 __all__ = [
     "ENGINES",
     "ORACLE",
+    "TRIALS",
     "Arrays",
     "Capability",
     "Engine",

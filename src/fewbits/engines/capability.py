@@ -19,7 +19,8 @@ class Capability:
         fuses_add: a residual Add runs inside the convolution before it, which then must not be
             followed by a quantizer of its own.
         int32_bias: the bias must be quantized to INT32 with scale ``input scale * weight scale``.
-        moving: of ``compute``, those with an integer kernel for two activations as well (attention).
+        moving: of ``compute``, those to run in integers on two activations as well (attention).
+        moving_no_faster: of ``compute``, those with such a kernel that saves a model no time.
         moving_centred: that kernel takes no zero points, and its second operand as INT8 only.
         signed_symmetric: activations with negative values are quicker as INT8 around zero than with a zero point.
     """
@@ -33,5 +34,6 @@ class Capability:
     fuses_add: bool = False
     int32_bias: bool = False
     moving: frozenset[str] = frozenset()
+    moving_no_faster: frozenset[str] = frozenset()
     moving_centred: bool = False
     signed_symmetric: bool = False

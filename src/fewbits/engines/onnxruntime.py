@@ -30,7 +30,7 @@ CAPABILITY = Capability(
     output_ops=frozenset({"Conv"}),
     requantize_carries=True,
     int32_bias=True,
-    moving=frozenset({"MatMul"}),
+    moving_no_faster=frozenset({"MatMul"}),
 )
 
 _TYPES = {

@@ -78,6 +78,13 @@ FLOAT_REASONS: Final[dict[str, str]] = {
     "Shape": "it computes with shapes, not with activations",
 }
 
+# Operators whose result is 0 or more, and operators (of one moving input) that keep it so.
+NEVER_NEGATIVE: Final = frozenset({"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Exp", "Abs", "Sqrt"})
+KEEPS_SIGN: Final = frozenset(
+    {"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "Flatten", "Reshape", "Transpose", "Squeeze"}
+    | {"Unsqueeze", "Slice", "Split", "Gather", "Identity", "ReduceMean", "DepthToSpace", "SpaceToDepth"}
+)
+
 # Of each COMPUTE operator: the inputs that hold the weights and, where there is one, the bias.
 WEIGHT_INPUT: Final = 1
 BIAS_INPUT: Final = 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -43,6 +45,35 @@ def append(model: ir.Model, value: ir.Value, params: QParams) -> ir.Value:
     else:
         model.graph.insert_after(producer, [quantize, dequantize])
     return result
+
+
+def spread(model: ir.Model, value: ir.Value, axis: int, uses: Iterable[tuple[ir.Node, int]]) -> None:
+    """Let these uses of a dequantized value read the same numbers through a DQ with a vector of equal scales.
+
+    Value [1, C, H, W], axis 1 → scale [C]. The given DQ goes if nobody reads it any more.
+
+    Raises:
+        ValueError: the value does not come from a DQ with constants, or is of unknown size along the axis.
+    """
+    shared = value.producer()
+    size = queries.dims_or_raise(value)[axis]
+    if shared is None or shared.op_type != "DequantizeLinear" or size is None:
+        raise ValueError(f"{value.name} is no dequantized value of known size")
+    parameters = []
+    for single in shared.inputs[1:]:
+        array = queries.constant(single)
+        if single is None or array is None:
+            raise ValueError(f"{value.name} is dequantized with a scale or zero point that is not constant")
+        parameters.append(add_initializer(model, f"{single.name}_per_channel", np.full(size, array)))
+    inputs = [shared.inputs[0], *parameters]
+    dequantize = ir.node("DequantizeLinear", inputs, {"axis": axis}, name=f"{shared.name}_per_channel")
+    result = dequantize.outputs[0]
+    result.name, result.shape, result.type = f"{value.name}_per_channel", value.shape, value.type
+    model.graph.insert_after(shared, dequantize)
+    for node, index in uses:
+        node.replace_input_with(index, result)
+    if not value.uses():
+        model.graph.remove(shared, safe=True)
 
 
 def insert_constant(model: ir.Model, node: ir.Node, index: int, array: NDArray[np.generic], params: QParams) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from fewbits.graph.ops import WEIGHT_INPUT, Role, role
+from fewbits.graph.ops import KEEPS_SIGN, NEVER_NEGATIVE, WEIGHT_INPUT, Role, role
 from fewbits.numerics.tensors import TensorSpec
 
 
@@ -117,6 +117,20 @@ def weight_bytes(model: ir.Model) -> int:
 def users(value: ir.Value) -> list[ir.Node]:
     """The nodes that read a value, each once, in graph order of their uses."""
     return list(dict.fromkeys(use.node for use in value.uses()))
+
+
+def never_negative(value: ir.Value) -> bool:
+    """Whether an operator makes sure that the value is 0 or more; False where that is not certain."""
+    while (node := value.producer()) is not None:
+        if node.op_type in NEVER_NEGATIVE:
+            return True
+        if node.op_type == "Clip":
+            bound = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+            return bound is not None and bool(bound >= 0)
+        if node.op_type not in KEEPS_SIGN or node.inputs[0] is None:
+            return False
+        value = node.inputs[0]
+    return False
 
 
 def nodes(model: ir.Model) -> Iterator[ir.Node]:

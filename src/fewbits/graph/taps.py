@@ -1,9 +1,8 @@
 """Taps: a model that also reports what it computes inside, reduced in the graph so that little leaves the engine.
 
-Of a value x [1, C, H, W] calibration wants the extremes and the mean of each channel, f32[C], and a sample of
-its numbers for a histogram. All reductions of all values are joined into one output: a network with sixty taps
-then hands over one array per run, not two hundred and forty, and an engine that walks the graph from its outputs
-reduces each value while it is still in the cache.
+Of a value x [1, C, H, W] calibration wants the extremes of each channel, f32[C], and a sample of its numbers for
+moments and a histogram. All of it is joined into one output: a network with sixty taps then hands over one array per
+run, not two hundred, and an engine that walks the graph from its outputs reduces each value while it is in the cache.
 """
 
 from __future__ import annotations
@@ -15,45 +14,74 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
 
 OUTPUT = "fewbits_taps"
-REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean")
+MINIMUM, MAXIMUM, MEAN = "ReduceMin", "ReduceMax", "ReduceMean"
+EXTREMES = (MINIMUM, MAXIMUM)
 _LEAST_POSITIONS = 3
 
 
 @dataclass(frozen=True)
-class TapLayout:
-    """Where each tapped value lies in the joined output, one after the other.
+class Tap:
+    """What of one value lies in the joined output: each reduction of all channels, then the sample.
 
-    Value i takes ``len(reductions) * channels[i] + sampled[i]`` numbers: each reduction of all channels, the sample.
+    Args:
+        shape: of the sample, [..., C, ...].
+        axis: the axis of it that holds the channels; None for a value without channels.
     """
 
-    names: tuple[str, ...]
-    channels: tuple[int, ...]
-    sampled: tuple[int, ...]
-    reductions: tuple[str, ...] = REDUCTIONS
+    name: str
+    channels: int
+    reductions: tuple[str, ...]
+    shape: tuple[int, ...] = (0,)
+    axis: int | None = None
+
+    @property
+    def sampled(self) -> int:
+        """How many numbers the sample has."""
+        return math.prod(self.shape)
 
     @property
     def size(self) -> int:
         """How many numbers one run hands over."""
-        return len(self.reductions) * sum(self.channels) + sum(self.sampled)
+        return len(self.reductions) * self.channels + self.sampled
+
+    def by_channel(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Samples [N, sampled] as [N, before, C, after]."""
+        before = math.prod(self.shape[: self.axis]) if self.axis is not None else 1
+        return samples.reshape(len(samples), before, self.channels if self.axis is not None else 1, -1)
+
+
+@dataclass(frozen=True)
+class TapLayout:
+    """Where each tap lies in the joined output, one after the other."""
+
+    taps: tuple[Tap, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers one run hands over."""
+        return sum(tap.size for tap in self.taps)
 
     def positions(self, reduction: str) -> list[slice]:
-        """Where each value's channels of this reduction stand."""
-        offset = self.reductions.index(reduction)
-        return [slice(a + offset * c, a + (offset + 1) * c) for a, c in zip(self._starts(), self.channels, strict=True)]
+        """Where the channels of this reduction stand, of each tap that has it, in order."""
+        return [
+            slice(a + i * tap.channels, a + (i + 1) * tap.channels)
+            for a, tap in zip(self._starts(), self.taps, strict=True)
+            for i, name in enumerate(tap.reductions)
+            if name == reduction
+        ]
 
     def samples(self) -> list[slice]:
-        """Where each value's sample stands."""
-        first = [a + len(self.reductions) * c for a, c in zip(self._starts(), self.channels, strict=True)]
-        return [slice(a, a + n) for a, n in zip(first, self.sampled, strict=True)]
+        """Where each tap's sample stands."""
+        return [slice(a + t.size - t.sampled, a + t.size) for a, t in zip(self._starts(), self.taps, strict=True)]
 
     def _starts(self) -> list[int]:
-        widths = [len(self.reductions) * c + n for c, n in zip(self.channels, self.sampled, strict=True)]
-        return list(itertools.accumulate(widths, initial=0))[:-1]
+        return list(itertools.accumulate((tap.size for tap in self.taps), initial=0))[:-1]
 
 
 def channel_axis(rank: int) -> int | None:
@@ -62,13 +90,15 @@ def channel_axis(rank: int) -> int | None:
 
 
 def tapped(
-    model: ir.Model, names: Sequence[str], samples: int, reductions: tuple[str, ...] = REDUCTIONS
+    model: ir.Model, names: Sequence[str], samples: int, reductions: tuple[str, ...] = EXTREMES
 ) -> tuple[ir.Model, TapLayout]:
     """A copy of the model, for batch 1, whose only output is the joined reductions of the named values.
 
+    Values that cannot be negative, such as a ReLU's, have no minimum taken: it is 0 or as good as.
+
     Args:
-        samples: about how many numbers of each value to hand over for its histogram (a regular grid over the
-            spatial axes with odd steps, so that strided patterns are not missed; all channels). 0 for none.
+        samples: about how many numbers of each value to hand over (a regular grid over the spatial axes with odd
+            steps, so that strided patterns are not missed; all channels). 0 for none.
 
     Raises:
         ValueError: a named value has no shape that is known for batch 1.
@@ -78,23 +108,23 @@ def tapped(
     values = {v.name: v for node in graph for v in node.outputs} | {v.name: v for v in graph.inputs}
     graph.outputs.clear()
     parts: list[ir.Value] = []
-    channels, sampled = [], []
+    taps = []
     flat = add_initializer(model, "fewbits_flat", np.array([-1], np.int64))
     for name in names:
         value = values[name]
         shape = _single(value)
         axis = channel_axis(len(shape))
         over = tuple(i for i in range(len(shape)) if i != axis)
-        for op in reductions:
+        wanted = tuple(op for op in reductions if op != MINIMUM or not queries.never_negative(value))
+        for op in wanted:
             reduced = _named(_reduce(model, op, value, over).outputs[0], f"{name}.{op}")
-            parts.append(_reshape(graph, reduced, flat))
-        channels.append(1 if axis is None else shape[axis])
-        count = 0
+            parts.append(reduced if axis is not None else _reshape(graph, reduced, flat))
+        picked: tuple[int, ...] = (0,)
         if samples:
-            picked, count = _pick(model, value, shape, axis, samples)
-            parts.append(_reshape(graph, picked, flat))
-        sampled.append(count)
-    layout = TapLayout(tuple(names), tuple(channels), tuple(sampled), reductions)
+            grid, picked = _pick(model, value, shape, axis, samples)
+            parts.append(_reshape(graph, grid, flat))
+        taps.append(Tap(name, 1 if axis is None else shape[axis], wanted, picked, axis))
+    layout = TapLayout(tuple(taps))
     node = ir.node("Concat", parts, {"axis": 0})
     graph.append(node)
     joined = _named(node.outputs[0], OUTPUT)
@@ -124,7 +154,7 @@ def _single(value: ir.Value) -> tuple[int, ...]:
 
 def _pick(
     model: ir.Model, value: ir.Value, shape: tuple[int, ...], axis: int | None, samples: int
-) -> tuple[ir.Value, int]:
+) -> tuple[ir.Value, tuple[int, ...]]:
     """A centred grid over the non-channel axes: [1, 64, 56, 56] and 4096 samples → 8 x 8 positions, steps 7, 7.
 
     At least three positions along each axis: what padding does to the border must not be all that is seen.
@@ -142,7 +172,7 @@ def _pick(
         steps[max(coarser, key=lambda i: counts()[i])] += 2
     cut = [i for i, step in enumerate(steps) if step > 1]
     if not cut:
-        return value, math.prod(shape)
+        return value, shape
     starts = [(shape[i] - 1 - (counts()[i] - 1) * steps[i]) // 2 for i in cut]
     constants = [
         add_initializer(model, f"{value.name}.grid_{what}", np.array(numbers, np.int64))
@@ -155,7 +185,7 @@ def _pick(
     ]
     node = ir.node("Slice", [value, *constants])
     model.graph.append(node)
-    return _named(node.outputs[0], f"{value.name}.grid"), math.prod(counts())
+    return _named(node.outputs[0], f"{value.name}.grid"), tuple(counts())
 
 
 def _reshape(graph: ir.Graph, value: ir.Value, flat: ir.Value) -> ir.Value:

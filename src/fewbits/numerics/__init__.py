@@ -19,6 +19,7 @@ from fewbits.numerics.noise import NoiseSum, cosine, max_abs, relative_error, sq
 from fewbits.numerics.qparams import QParams, affine, symmetric
 from fewbits.numerics.quantize import dequantize, fake_quantize, quantize
 from fewbits.numerics.ranges import METHODS, RangeEstimator, entropy, estimate, minmax, mse, percentile
+from fewbits.numerics.rounding import round_weights
 from fewbits.numerics.tensors import TensorSpec
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "quantize",
     "relative_error",
     "round_to",
+    "round_weights",
     "sqnr_db",
     "symmetric",
 ]

@@ -36,9 +36,9 @@ def minmax(evidence: RangeEvidence, format: IntegerFormat, symmetric: bool) -> t
 
 METHODS: Mapping[str, RangeEstimator] = MappingProxyType(
     {
+        "mse": mse,
         "minmax": minmax,
         "percentile": percentile,
-        "mse": mse,
         "entropy": entropy,
     }
 )

@@ -9,6 +9,7 @@ from fewbits.graph import qdq, queries
 from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import INT32, QParams, quantize
+from fewbits.quantization.exposed import has_float_weights
 from fewbits.quantization.linear import bias_of
 from fewbits.quantization.plan import QuantPlan
 
@@ -40,16 +41,31 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
 
 
 def _quantize_value(model: ir.Model, value: ir.Value, params: QParams, integer: frozenset[str]) -> None:
-    """Q and DQ behind a value; what a float kernel made, float readers (a residual sum) still read unrounded.
+    """Q and DQ behind a value; what is there in float, float readers (a residual sum) still read unrounded.
 
     What an integer kernel made leaves it in 8 bits, so that there every reader takes the same 8 bits.
     """
     producer = value.producer()
-    made_in_float = producer is not None and node_name(producer) not in integer
-    unrounded = [(n, i) for n, i in value.uses() if made_in_float and node_name(n) not in integer]
-    qdq.insert(model, value, params)
-    for node, index in unrounded:
-        node.replace_input_with(index, value)
+    made_in_float = producer is None or node_name(producer) not in integer
+    float_uses = [(node, index) for node, index in value.uses() if node_name(node) not in integer]
+    exposed = [use for use in float_uses if has_float_weights(use[0], integer)]
+    dequantized = qdq.insert(model, value, params)
+    axis = _spreadable(value)
+    if made_in_float or axis is None:
+        for node, index in float_uses if made_in_float else exposed:
+            node.replace_input_with(index, value)
+    elif exposed:
+        qdq.spread(model, dequantized, axis, exposed)
+
+
+def _spreadable(value: ir.Value) -> int | None:
+    """An axis of known size above one: for [N, C, H, W] 1. Along the last one a kernel has one number per scale."""
+    sizes = queries.dims(value) or ()
+    for axis in (*range(1, len(sizes) - 1), 0, -1):
+        size = sizes[axis] if sizes else None
+        if size is not None and size > 1:
+            return axis % len(sizes)
+    return None
 
 
 def _quantize_weights(model: ir.Model, node: ir.Node, params: QParams) -> None:

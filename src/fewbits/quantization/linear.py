@@ -1,11 +1,17 @@
-"""Linear layers as graphs spell them: where the bias of a MatMul is, and which MatMul multiplies two activations."""
+"""Linear layers as graphs spell them: their weights by channel, their bias, and which multiply two activations."""
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from fewbits.graph import queries
 from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 def bias_of(node: ir.Node) -> tuple[ir.Node, int] | None:
@@ -31,3 +37,31 @@ def bias_of(node: ir.Node) -> tuple[ir.Node, int] | None:
 def multiplies_activations(node: ir.Node) -> bool:
     """Whether the weights' place holds an activation, as in attention's Q K^T and P V."""
     return not queries.is_constant(node.inputs[WEIGHT_INPUT])
+
+
+def weights_of(node: ir.Node) -> NDArray[np.float32]:
+    """The constant weights of a COMPUTE node.
+
+    Raises:
+        ValueError: they are not constant.
+    """
+    array = queries.constant(node.inputs[WEIGHT_INPUT])
+    if array is None:
+        raise ValueError(f"{queries.node_name(node)} has no constant weights")
+    return array
+
+
+def by_channel(node: ir.Node, weights: NDArray[_Number]) -> NDArray[_Number] | None:
+    """Weights as [G, O/G, I/G, K], a view: groups, their outputs, their inputs, positions of the kernel.
+
+    None where each output does not read every position of the kernel once: ConvTranspose, stacks of matrices.
+    """
+    match node.op_type:
+        case "Conv":
+            groups = queries.group(node)
+            return weights.reshape(groups, weights.shape[0] // groups, weights.shape[1], -1)
+        case "Gemm" | "MatMul" if weights.ndim == 2:
+            matrix = weights if queries.weight_axis(node) == 0 else weights.T
+            return matrix[None, :, :, None]
+        case _:
+            return None

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from fewbits.devices.host import Host
 from fewbits.errors import InputError
 from fewbits.graph.queries import node_name
+from fewbits.quantization.corrections import BIAS, BIAS_MEASURED, CORRECTIONS, EQUALIZE, ROUNDING
 
 Choice = Literal["int8", "float"]
 AUTO = "auto"
-CORRECTIONS = ("bias",)
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,24 @@ class Recipe:
 
     @property
     def undecided(self) -> bool:
-        """Whether samples are needed to settle or carry out what the recipe asks for."""
-        return self.method == AUTO or bool(self.corrections)
+        """Whether something is left to a measurement."""
+        return self.method == AUTO or AUTO in self.corrections
+
+    @property
+    def needs_samples(self) -> bool:
+        """Whether samples are needed to settle or to carry out what the recipe asks for."""
+        return self.undecided or bool({ROUNDING, BIAS_MEASURED} & set(self.corrections))
+
+    def wants(self, correction: str) -> bool | None:
+        """Whether a correction is to be made; None where that is left to a measurement.
+
+        ``auto`` leaves open what costs next to nothing (bias) or little where it is promising (equalize).
+        """
+        if correction in self.corrections:
+            return True
+        if AUTO in self.corrections and correction in (EQUALIZE, BIAS):
+            return None if BIAS_MEASURED not in self.corrections or correction != BIAS else False
+        return False
 
     def fingerprint(self) -> str:
         """A short hash of everything that changes the result."""
@@ -115,25 +131,26 @@ class _RecipeFile(BaseModel):
 
     name: str = "int8"
     method: Literal["auto", "minmax", "percentile", "mse", "entropy"] = "auto"
-    corrections: list[Literal["auto", "bias"]] = ["auto"]
+    corrections: list[Literal["auto", "equalize", "rounding", "bias", "bias-measured"]] = ["auto"]
     weight_bits: Literal[7, 8] = 8
     rules: list[_RuleFile] = []
 
 
 def corrections(text: str) -> tuple[str, ...]:
-    """``auto``, ``none``, or a list such as ``bias``, as the command line takes them.
+    """``auto``, ``none``, or a list such as ``rounding,bias``, as the command line takes them.
 
     Raises:
-        InputError: an unknown correction.
+        InputError: an unknown correction, or two ways of correcting the bias.
     """
-    if text in (AUTO, "none"):
-        return (AUTO,) if text == AUTO else ()
-    names = tuple(name.strip() for name in text.split(","))
+    if text == "none":
+        return ()
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    known = (AUTO, *CORRECTIONS)
     for name in names:
-        if name not in CORRECTIONS:
-            raise InputError(
-                f"unknown correction '{name}'", where="--correct", fix=f"auto, none, or of {', '.join(CORRECTIONS)}"
-            )
+        if name not in known:
+            raise InputError(f"unknown correction '{name}'", where="--correct", fix=f"none, or of {', '.join(known)}")
+    if {BIAS, BIAS_MEASURED} <= set(names):
+        raise InputError("bias and bias-measured correct the same thing", where="--correct", fix="name one of them")
     return names
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from fewbits.quantization.plan import QuantPlan
+from fewbits.quantization.recipe import Recipe
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """What calibration wrote and how. ``seconds`` and ``peak_rss_bytes`` are of the whole work."""
+    """What calibration wrote and how. ``seconds`` and ``peak_rss_bytes`` are of the whole work.
+
+    ``sqnr_db`` is what each variant reached at the outputs where something had to be decided (see ``Tuned``).
+    """
 
     out: Path
     files: tuple[Path, ...]
     seconds: float
     peak_rss_bytes: int
     samples: int
-    method: str
+    recipe: Recipe
+    sqnr_db: Mapping[str, float]
     plan: QuantPlan

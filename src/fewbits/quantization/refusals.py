@@ -36,6 +36,8 @@ def _activations(node: ir.Node, capability: Capability) -> str | None:
     """Two activations, as in attention."""
     if queries.is_constant(node.inputs[0]):
         return "its constant stands on the left; the integer kernels take weights on the right only"
+    if node.op_type in capability.moving_no_faster:
+        return "it multiplies two activations; the engine gains no speed from INT8 there"
     if node.op_type not in capability.moving:
         return f"it multiplies two activations; the engine's integer kernel for {node.op_type} needs constant weights"
     if not queries.is_float(node.inputs[WEIGHT_INPUT]):

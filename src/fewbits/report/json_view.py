@@ -122,7 +122,9 @@ def calibrated_json(result: Calibrated) -> dict[str, Any]:
         "seconds": result.seconds,
         "peak_rss_bytes": result.peak_rss_bytes,
         "samples": result.samples,
-        "method": result.method,
+        "method": result.recipe.method,
+        "corrections": list(result.recipe.corrections),
+        "sqnr_db": dict(result.sqnr_db),
         "layers": {"I8": len(result.plan.integer), "float": len(result.plan.skipped)},
         "skipped": [{"node": node, "reason": reason} for node, reason in result.plan.skipped.items()],
     }

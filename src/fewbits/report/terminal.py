@@ -119,9 +119,13 @@ def show_calibrated(result: Calibrated) -> None:
     console.print(
         Text(
             f"{len(plan.integer)} nodes in INT8, {len(plan.skipped)} in floating point; ranges by "
-            f"{result.method} from {result.samples} samples"
+            f"{result.recipe.method} from {result.samples} samples, corrections: "
+            f"{', '.join(result.recipe.corrections) or 'none'}"
         )
     )
+    if result.sqnr_db:
+        tried = ", ".join(f"{name} {db:.1f} dB" for name, db in result.sqnr_db.items())
+        console.print(Text(f"  signal to noise at the outputs: {tried}", style="dim"))
     for reason, nodes in reasons.items():
         shown = ", ".join(nodes[:4]) + (f" and {len(nodes) - 4} more" if len(nodes) > 4 else "")
         console.print(Text(f"  float: {shown}: {reason}", style="dim"))

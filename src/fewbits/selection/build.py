@@ -8,8 +8,6 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from fewbits.calibration.statistics import Statistics
-from fewbits.engines import ENGINES
 from fewbits.graph import queries
 from fewbits.graph.files import save_onnx
 from fewbits.graph.ops import Role, role
@@ -34,7 +32,6 @@ class Built:
 def build(
     candidate: Candidate,
     model: ir.Model,
-    statistics: Statistics | None,
     tuned: Mapping[str, Tuned],
     folder: Path,
     journal: Journal,
@@ -47,10 +44,8 @@ def build(
     plan: QuantPlan | None = None
     name, formats = "fp32.onnx", candidate.format
     if candidate.recipe is not None:
-        if statistics is None:
-            raise ValueError(f"{candidate.name} needs statistics")
         name = f"int8-{candidate.engine}.onnx"
-        made, plan = build_int8(model, statistics, tuned[candidate.engine], ENGINES[candidate.engine])
+        made, plan = build_int8(tuned[candidate.engine]), tuned[candidate.engine].plan
         formats = int8_formats(model, plan, candidate.precision)
         _write(folder, name, lambda: made, journal)
     elif candidate.format == "fp16":
@@ -65,10 +60,10 @@ def int8_formats(model: ir.Model, plan: QuantPlan, precision: str) -> str:
     """``int8`` where all of the model's multiply-accumulates are INT8, else the mix, such as ``int8+fp32``."""
     work = [node for node in model.graph if role(node.op_type) is Role.COMPUTE]
     rest = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}[precision]
-    if not plan.weights:
+    integer = [node for node in work if queries.node_name(node) in plan.integer]
+    if not integer:
         return rest
-    whole = all(queries.node_name(node) in plan.weights for node in work)
-    return "int8" if whole and precision == "f32" else f"int8+{rest}"
+    return "int8" if len(integer) == len(work) and precision == "f32" else f"int8+{rest}"
 
 
 def _write(folder: Path, name: str, make: Callable[[], ir.Model], journal: Journal) -> None:

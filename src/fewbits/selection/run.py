@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import shutil
 import time
@@ -11,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
-from fewbits.calibration.collect import collect, fingerprint
+from fewbits.calibration.collect import fingerprint
+from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics
-from fewbits.data import BadSamples, Dataset, stream
+from fewbits.data import BadSamples, Dataset, Sample, first, stream
 from fewbits.devices.host import detect
-from fewbits.engines import Engine, Options, named
+from fewbits.engines import TRIALS, Engine, Options, named
 from fewbits.errors import EngineError
 from fewbits.files import make_folder, output_error, whole_file, write_text
 from fewbits.measurement.metrics import Metric
@@ -26,7 +25,7 @@ from fewbits.measurement.records import Subject
 from fewbits.progress import Progress
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe
-from fewbits.quantization.tune import CORRECTION_SAMPLES, Tuned, tune
+from fewbits.quantization.tune import Bench, Tuned, samples_needed, tune
 from fewbits.selection.build import Built, build
 from fewbits.selection.candidates import candidates
 from fewbits.selection.decide import decide, why_not
@@ -75,8 +74,8 @@ def run(job: Job, progress: Progress) -> Decision:
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe)
     make_folder(job.folder)
     journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
-    statistics, tuned = _calibrate(job, asked, wanted, journal, progress)
-    built = _build_all(job, wanted, statistics, tuned, journal, progress)
+    tuned = _calibrate(job, asked, wanted, journal, progress)
+    built = _build_all(job, wanted, tuned, journal, progress)
     trial = _try_all(job, built, journal, progress, start)
     outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused, job.metric, job.budget, job.device)
     verdict = decide(outcomes, job.budget)
@@ -118,59 +117,40 @@ def _fingerprint(job: Job, asked: Sequence[Engine]) -> str:
 
 def _calibrate(
     job: Job, asked: Sequence[Engine], wanted: Sequence[Candidate], journal: Journal, progress: Progress
-) -> tuple[Statistics | None, dict[str, Tuned]]:
-    """Statistics from one pass, and the settled recipe of each engine whose INT8 is wanted."""
+) -> dict[str, Tuned]:
+    """The settled recipe of each engine whose INT8 is wanted, all from statistics of one pass."""
     needed = [e for e in asked if any(c.engine == e.name and c.recipe is not None for c in wanted)]
     if not needed:
-        return None, {}
+        return {}
     path = job.folder / "statistics.npz"
-    runner = needed[0]
     options = Options(job.device, threads=job.threads)
-    bad = BadSamples()
+    names = values_to_watch(job.model, job.recipe, [engine.capability for engine in needed])
+    samples: list[Sample] = []
+
+    def watch(model: ir.Model, keep: int = 0) -> Statistics:
+        return gather(model, names, job.calibration, needed[0], options, progress, samples, keep)
+
     if journal.get("statistics", "done") and path.is_file():
         statistics = Statistics.load(path)
+        samples = first(stream(job.calibration, workers=2), samples_needed(job.recipe))
     else:
-        names = values_to_watch(job.model, job.recipe, [engine.capability for engine in needed])
-        statistics = collect(
-            job.model,
-            names,
-            stream(job.calibration, workers=2, on_bad=bad),
-            len(job.calibration),
-            runner,
-            options,
-            sample_fingerprint=job.calibration.fingerprint(),
-            progress=lambda done: progress.step("calibration", done, len(job.calibration)),
-        )
+        statistics = watch(job.model, samples_needed(job.recipe))
         statistics.save(path)
         journal.put("statistics", "done", True)
-    if len(bad):
-        progress.warn(bad.sentence("calibration"))
-    return statistics, {engine.name: _tune(job, engine, statistics, options, journal, progress) for engine in needed}
+    bench = Bench(TRIALS, Options(threads=job.threads), samples, watch, progress)
+    return {engine.name: _tune(job, engine, statistics, bench, journal) for engine in needed}
 
 
-def _tune(
-    job: Job, engine: Engine, statistics: Statistics, options: Options, journal: Journal, progress: Progress
-) -> Tuned:
-    """The recipe settled for one engine; journalled with its bias shifts, so that a resumed run builds the same."""
+def _tune(job: Job, engine: Engine, statistics: Statistics, bench: Bench, journal: Journal) -> Tuned:
+    """The recipe settled for one engine; what was decided is journalled, a resumed run only carries it out again."""
     known = journal.get("tuned", engine.name)
     if known is not None:
         recipe = replace(job.recipe, method=known["method"], corrections=tuple(known["corrections"]))
-        shifts = {name: np.array(shift, np.float32) for name, shift in known["shifts"].items()}
-        return Tuned(recipe, shifts, known["sqnr_db"])
-    samples = list(itertools.islice(stream(job.calibration, workers=2), CORRECTION_SAMPLES))
-    tuned = tune(
-        job.model,
-        statistics,
-        job.recipe,
-        engine,
-        samples,
-        options,
-        lambda variant: progress.step(f"INT8 for {engine.name}: trying {variant}"),
-    )
+        return replace(tune(job.model, statistics, recipe, engine, bench), sqnr_db=known["sqnr_db"])
+    tuned = tune(job.model, statistics, job.recipe, engine, bench)
     content = {
         "method": tuned.recipe.method,
         "corrections": list(tuned.recipe.corrections),
-        "shifts": {name: shift.tolist() for name, shift in tuned.shifts.items()},
         "sqnr_db": dict(tuned.sqnr_db),
     }
     journal.put("tuned", engine.name, content)
@@ -180,7 +160,6 @@ def _tune(
 def _build_all(
     job: Job,
     wanted: Sequence[Candidate],
-    statistics: Statistics | None,
     tuned: dict[str, Tuned],
     journal: Journal,
     progress: Progress,
@@ -188,7 +167,7 @@ def _build_all(
     built = {}
     for index, candidate in enumerate(wanted):
         progress.step("building", index, len(wanted))
-        built[candidate.name] = build(candidate, job.model, statistics, tuned, job.folder, journal)
+        built[candidate.name] = build(candidate, job.model, tuned, job.folder, journal)
         if candidate.recipe is not None:
             recipe = tuned[candidate.engine].recipe
             write_text(job.folder / CANDIDATES / f"int8-{candidate.engine}.toml", recipe.to_toml())

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from fewbits import frontends
-from fewbits.calibration.collect import collect, fingerprint
+from fewbits.calibration.collect import fingerprint
+from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics, check_method
-from fewbits.data import BadSamples, Dataset, Sample, stream, take
+from fewbits.data import Sample, first, stream, take
 from fewbits.devices.host import detect
-from fewbits.engines import ENGINES, Engine, Options, named
+from fewbits.engines import ENGINES, TRIALS, Engine, Options, named
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import InputError
 from fewbits.files import check_place, whole_folder, write_text
@@ -25,7 +26,7 @@ from fewbits.progress import Progress
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe, Rule, corrections, weight_bits
 from fewbits.quantization.records import Calibrated
-from fewbits.quantization.tune import CORRECTION_SAMPLES, build, tune
+from fewbits.quantization.tune import Bench, build, samples_needed, tune
 from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data, refuse_quantized
 
 
@@ -49,7 +50,8 @@ def calibrate(
 
     Args:
         method: auto, minmax, percentile, mse or entropy; auto measures which one costs least at the outputs.
-        correct: auto, none, or corrections to make (bias); auto keeps what helps.
+        correct: auto, none, or corrections to make, separated by commas (see ``quantization.corrections``); auto
+            keeps what helps of those that cost next to no time.
         keep_float: globs over node names and operator types that stay in floating point.
         engine: whose integer kernels to place quantizers for; ``all`` makes an ONNX file that both engines
             run in INT8, and for ``.xml`` means OpenVINO.
@@ -82,19 +84,27 @@ def calibrate(
     rules = (Rule("*", "int8"), *(Rule(glob, "float") for glob in keep_float))
     recipe = Recipe(method=method, rules=rules, corrections=corrections(correct), weight_bits=weight_bits(detect()))
     options = Options(device, threads=threads)
+    names = values_to_watch(simple, recipe, [target.capability])
+    samples: list[Sample] = []
+
+    def watch(subject: ir.Model, keep: int = 0) -> Statistics:
+        return gather(subject, names, dataset, runner, options, progress, samples, keep)
+
     with about(model):
-        known = _statistics(simple, recipe, target, runner, options, dataset, statistics, progress)
-        samples: list[Sample] = []
-        if recipe.undecided:
-            samples = list(itertools.islice(stream(dataset, workers=2), CORRECTION_SAMPLES))
-        tuned = tune(
-            simple, known, recipe, target, samples, options, lambda variant: progress.step(f"trying {variant}")
-        )
-        made, plan = build(simple, known, tuned, target)
+        known = _read(simple, names, statistics, progress)
+        if known is None:
+            known = watch(simple, samples_needed(recipe))
+            if statistics is not None:
+                known.save(Path(statistics))
+        elif recipe.needs_samples:
+            samples = first(stream(dataset, workers=2), samples_needed(recipe))
+        tuned = tune(simple, known, recipe, target, Bench(TRIALS, Options(threads=threads), samples, watch, progress))
+        made, plan = build(tuned), tuned.plan
     if not plan.weights:
         progress.warn("nothing was quantized: no layer of this model can run in INT8 under this recipe")
-    files = _write(made, out, known, tuned.recipe)
-    return Calibrated(out, files, time.monotonic() - start, peak_rss_bytes(), known.count, tuned.recipe.method, plan)
+    files = _write(made, out, tuned.statistics, tuned.recipe)
+    seconds = time.monotonic() - start
+    return Calibrated(out, files, seconds, peak_rss_bytes(), known.count, tuned.recipe, tuned.sqnr_db, plan)
 
 
 def _target(out: Path, engine: str) -> Engine:
@@ -108,38 +118,15 @@ def _target(out: Path, engine: str) -> Engine:
     return ENGINES["onnxruntime"] if len(found) > 1 else found[0]
 
 
-def _statistics(
-    model: ir.Model,
-    recipe: Recipe,
-    target: Engine,
-    runner: Engine,
-    options: Options,
-    dataset: Dataset,
-    path: str | Path | None,
-    progress: Progress,
-) -> Statistics:
-    names = values_to_watch(model, recipe, [target.capability])
-    if path is not None and Path(path).exists():
-        known = Statistics.load(Path(path))
-        if known.model == fingerprint(model) and set(names) <= set(known.values):
-            return known
-        progress.warn(f"{path} belongs to another model or recipe; collecting anew")
-    bad = BadSamples()
-    known = collect(
-        model,
-        names,
-        stream(dataset, workers=2, on_bad=bad),
-        len(dataset),
-        runner,
-        options,
-        sample_fingerprint=dataset.fingerprint(),
-        progress=lambda done: progress.step("calibration", done, len(dataset)),
-    )
-    if len(bad):
-        progress.warn(bad.sentence("calibration"))
-    if path is not None:
-        known.save(Path(path))
-    return known
+def _read(model: ir.Model, names: Sequence[str], path: str | Path | None, progress: Progress) -> Statistics | None:
+    """The statistics in that file, where there is one and it fits."""
+    if path is None or not Path(path).exists():
+        return None
+    known = Statistics.load(Path(path))
+    if known.model == fingerprint(model) and set(names) <= set(known.values):
+        return known
+    progress.warn(f"{path} belongs to another model or recipe; collecting anew")
+    return None
 
 
 def _write(model: ir.Model, out: Path, statistics: Statistics, recipe: Recipe) -> tuple[Path, ...]:

@@ -1,0 +1,52 @@
+"""Statistics of a model over a calibration set: read, run, and what could not be read told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from fewbits.calibration.collect import collect
+from fewbits.calibration.statistics import Statistics
+from fewbits.data import BadSamples, Dataset, Sample, keeping, stream
+from fewbits.engines import Engine, Options
+from fewbits.progress import Progress
+
+
+def gather(
+    model: ir.Model,
+    names: Sequence[str],
+    dataset: Dataset,
+    engine: Engine,
+    options: Options,
+    progress: Progress,
+    kept: list[Sample],
+    keep: int = 0,
+) -> Statistics:
+    """Run the whole calibration set once.
+
+    Args:
+        names: the values to watch.
+        options: device and threads; BF16 is used where the device computes in it, which moves ranges by far less
+            than one step of 8 bits (``benchmarks/statistics.py``).
+        kept: takes up to ``keep`` of the first samples, so that trials need not read them again.
+
+    Raises:
+        DataError: too many samples cannot be read, or a value was never finite.
+        EngineError: the engine cannot run the model.
+    """
+    bad = BadSamples()
+    precision = "f32" if engine.refuses("bf16", options.device) else "bf16"
+    found = collect(
+        model,
+        names,
+        keeping(stream(dataset, workers=2, on_bad=bad), kept, keep),
+        len(dataset),
+        engine,
+        Options(options.device, "throughput", precision, options.threads),
+        sample_fingerprint=dataset.fingerprint(),
+        progress=lambda done: progress.step("calibration", done, len(dataset)),
+    )
+    if len(bad):
+        progress.warn(bad.sentence("calibration"))
+    return found

@@ -1,0 +1,103 @@
+"""Trying variants of a quantized model: how far each one's outputs are from FP32's, and which is better for certain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from fewbits.devices.host import available_cores
+from fewbits.engines import Arrays, Options
+from fewbits.numerics import NoiseSum
+from fewbits.quantization.corrections import CORRECTIONS
+from fewbits.quantization.recipe import Recipe
+from fewbits.quantization.workshop import Bench, Tuned, build
+
+# Enough to tell variants apart that differ by a decibel, few enough to cost tenths of a second.
+TRIAL_SAMPLES = 16
+# Outputs that are equal, or not comparable at all, are counted as this far apart.
+_CEILING_DB, _FLOOR_DB = 150.0, -50.0
+# Variants in memory at one time.
+_WORKERS = 4
+
+
+class Trial:
+    """Measures variants, each once, against the FP32 outputs, which are computed once for all."""
+
+    def __init__(self, model: ir.Model, bench: Bench) -> None:
+        self._model, self._bench = model, bench
+        self._samples = bench.samples[:TRIAL_SAMPLES]
+        self._truth: list[Arrays] = []
+        self._sqnr: dict[str, NDArray[np.float64]] = {}
+
+    @property
+    def reached(self) -> dict[str, float]:
+        """Mean SQNR over the samples, in dB, of every variant measured, by its name."""
+        return {name: float(per_sample.mean()) for name, per_sample in self._sqnr.items() if per_sample.size}
+
+    def best(self, favourite: Tuned, challengers: Sequence[Tuned]) -> Tuned:
+        """Of the challengers that are better beyond doubt the best one; the favourite where there is none.
+
+        Beyond doubt: the mean gain, sample by sample, exceeds twice its standard error. The margin is needed: a
+        quantized network is chaotic at its outputs, a change of 1e-7 in its scales moves them by about as much as
+        quantization does, and the plainly largest of five such figures would be an accident.
+        """
+        if not challengers or len(self._samples) < 3:
+            return favourite
+        self.measure([favourite, *challengers])
+        found, most = favourite, 0.0
+        for challenger in challengers:
+            gain = self._sqnr[name(challenger.recipe)] - self._sqnr[name(favourite.recipe)]
+            doubt = 2.0 * float(gain.std(ddof=1)) / math.sqrt(gain.size)
+            if float(gain.mean()) > max(doubt, most):
+                found, most = challenger, float(gain.mean())
+        return found
+
+    def measure(self, variants: Sequence[Tuned]) -> None:
+        """Run all variants that were not yet, side by side on one thread each: loading a model takes only one."""
+        wanted = {name(variant.recipe): variant for variant in variants if name(variant.recipe) not in self._sqnr}
+        if not wanted or not self._samples:
+            return
+        progress = self._bench.progress
+        progress.step("trying variants", 0, len(wanted))
+        with ThreadPoolExecutor(min(_WORKERS, self._bench.options.threads or available_cores())) as pool:
+            truth = pool.submit(self._outputs, self._model) if not self._truth else None
+            outputs = {key: pool.submit(self._built_outputs, variant) for key, variant in wanted.items()}
+            if truth is not None:
+                self._truth = truth.result()
+            for done, (key, found) in enumerate(outputs.items(), 1):
+                pairs = zip(self._truth, found.result(), strict=True)
+                self._sqnr[key] = np.array([_worst_output(expected, got) for expected, got in pairs])
+                progress.step("trying variants", done, len(wanted))
+
+    def _built_outputs(self, variant: Tuned) -> list[Arrays]:
+        return self._outputs(build(variant))
+
+    def _outputs(self, model: ir.Model) -> list[Arrays]:
+        bench = self._bench
+        session = bench.engine.compile(model, Options(bench.options.device, "latency", bench.options.precision, 1))
+        try:
+            return [{k: v.copy() for k, v in session.run(sample.inputs).items()} for sample in self._samples]
+        finally:
+            session.close()
+
+
+def name(recipe: Recipe) -> str:
+    """``mse`` or ``mse+rounding+bias``."""
+    return "+".join((recipe.method, *(correction for correction in CORRECTIONS if correction in recipe.corrections)))
+
+
+def _worst_output(truth: Arrays, got: Arrays) -> float:
+    """The lowest SQNR of all outputs: boxes in pixels would drown scores between 0 and 1 in a common sum."""
+    found = [_CEILING_DB]
+    for key, expected in truth.items():
+        noise = NoiseSum()
+        if expected.shape != got[key].shape:  # as many boxes as were found
+            return _FLOOR_DB
+        noise.add(expected, got[key])
+        found.append(noise.sqnr_db)
+    return float(np.clip(min(found), _FLOOR_DB, _CEILING_DB))
