@@ -38,11 +38,11 @@ def calibration_data(asset: Asset) -> Dataset:
     return open_test_data(calibration_options(asset), queries.specs(model.graph.inputs), Progress())
 
 
-def fewbits_for(engine: str) -> Callable[[Asset, Path], None]:
-    """fewbits with default options, placed for one engine."""
+def fewbits_for(engine: str, correct: str = "auto") -> Callable[[Asset, Path], None]:
+    """fewbits with default options but for the corrections, placed for one engine."""
 
     def run(asset: Asset, out: Path) -> None:
-        fewbits.calibrate(asset.model, calibration_options(asset), out=out, engine=engine)
+        fewbits.calibrate(asset.model, calibration_options(asset), out=out, engine=engine, correct=correct)
 
     return run
 
@@ -135,6 +135,8 @@ CALIBRATORS: dict[str, Callable[[Asset, Path], None]] = {
     "fp32-pass": plain_fp32,
     "fewbits-openvino": fewbits_for("openvino"),
     "fewbits-onnxruntime": fewbits_for("onnxruntime"),
+    "fewbits-openvino-learned": fewbits_for("openvino", "auto,rounding"),
+    "fewbits-onnxruntime-learned": fewbits_for("onnxruntime", "auto,rounding"),
     "nncf-performance": nncf_with("performance"),
     "nncf-mixed": nncf_with("mixed"),
     "onnxruntime-minmax": onnxruntime_minmax,

@@ -1,8 +1,8 @@
 """INT8 side by side: fewbits, NNCF and ONNX Runtime's quantizer: ``python -m benchmarks.peers [MODEL ...]``.
 
-Each calibration runs in a process of its own (seconds, peak memory), all with the same 300 samples. The models are then
-timed against each other in interleaved rounds, and their top-1 and agreement with FP32 taken on the test set. Needs
-the extra ``peers`` and the assets.
+Each calibration runs in a process of its own (seconds, peak memory), all with the same 300 samples, several times in
+turns. The models are then timed against each other in interleaved rounds, and their top-1 and agreement with FP32 taken
+on the test set. At the end stands one table with ratios. Needs the extra ``peers`` and the assets.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,15 @@ from fewbits.data import stream
 from fewbits.engines import ENGINES, Options
 from fewbits.graph import queries
 from fewbits.measurement.evaluate import evaluate
+from fewbits.measurement.interval import median_interval
 from fewbits.measurement.metrics import Agreement, metric
+from fewbits.measurement.records import Timing
 from fewbits.measurement.speed import time_sessions
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import open_test_data
+
+REPEATS = 3
+ROUNDS = 31
 
 
 @dataclass(frozen=True)
@@ -43,33 +49,62 @@ ROWS = (
     Row("openvino FP32", "", "openvino"),
     Row("openvino BF16", "", "openvino", "bf16"),
     Row("openvino INT8 fewbits", "fewbits-openvino", "openvino"),
+    Row("openvino INT8 fewbits learned", "fewbits-openvino-learned", "openvino"),
     Row("openvino INT8 NNCF performance", "nncf-performance", "openvino"),
     Row("openvino INT8 NNCF mixed", "nncf-mixed", "openvino"),
     Row("openvino INT8 ONNX Runtime's", "onnxruntime-minmax", "openvino"),
     Row("onnxruntime FP32", "", "onnxruntime"),
     Row("onnxruntime INT8 fewbits", "fewbits-onnxruntime", "onnxruntime"),
+    Row("onnxruntime INT8 fewbits learned", "fewbits-onnxruntime-learned", "onnxruntime"),
     Row("onnxruntime INT8 its own", "onnxruntime-minmax", "onnxruntime"),
 )
 
 
-def calibrate_all(asset: Asset, folder: Path) -> dict[str, dict[str, float]]:
-    """Run every calibrator; prints what each one cost."""
-    costs = {}
-    for who in CALIBRATORS:
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.calibrators", who, asset.name]
-        done = subprocess.run([*command, str(folder / f"{who}.onnx")], capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"  {who} failed: {done.stderr.strip().splitlines()[-1]}")
-            continue
-        costs[who] = json.loads(done.stdout.strip().splitlines()[-1])
-    base = costs["fp32-pass"]["seconds"]
+@dataclass(frozen=True)
+class Cost:
+    """Of one calibrator: median seconds, and bytes at its peak above what the loaded model takes."""
+
+    seconds: float
+    above: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of one row: its timing, top-1 and agreement with FP32 on OpenVINO."""
+
+    timing: Timing
+    top1: float
+    agree: float
+
+
+def calibrate_all(asset: Asset, folder: Path) -> dict[str, Cost]:
+    """Run every calibrator in turns; prints what each one cost."""
+    found: dict[str, list[dict[str, float]]] = {}
+    for _ in range(REPEATS):
+        for who in CALIBRATORS:
+            if who in found and not found[who]:
+                continue
+            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.calibrators", who, asset.name]
+            done = subprocess.run([*command, str(folder / f"{who}.onnx")], capture_output=True, text=True, check=False)
+            runs = found.setdefault(who, [])
+            if done.returncode:
+                print(f"  {who} failed: {done.stderr.strip().splitlines()[-1]}")
+            else:
+                runs.append(json.loads(done.stdout.strip().splitlines()[-1]))
+    costs = {
+        who: Cost(float(np.median([r["seconds"] for r in runs])), max(r["peak"] - r["loaded"] for r in runs))
+        for who, runs in found.items()
+        if runs
+    }
+    base = costs["fp32-pass"].seconds
     for who, cost in costs.items():
-        above = (cost["peak"] - cost["loaded"]) / 1e6
-        print(f"  {who:22} {cost['seconds']:6.2f} s  x{cost['seconds'] / base:5.2f} of the FP32 pass  +{above:5.0f} MB")
+        print(
+            f"  {who:28} {cost.seconds:6.2f} s  x{cost.seconds / base:5.2f} of the FP32 pass  +{cost.above / 1e6:5.0f} MB"
+        )
     return costs
 
 
-def compare(asset: Asset, folder: Path, rounds: int = 15) -> None:
+def compare(asset: Asset, folder: Path) -> dict[str, Result]:
     """Speed and accuracy of all rows against each other."""
     rows = {row.label: (row, _file(row, asset, folder)) for row in ROWS if _file(row, asset, folder).exists()}
     latency, throughput = (
@@ -84,27 +119,38 @@ def compare(asset: Asset, folder: Path, rounds: int = 15) -> None:
     top1 = metric("top1", labelled=True)
     found = evaluate(throughput, ROWS[0].label, stream(test, workers=2), top1)
     feed = dict(test.read(0).inputs)
-    timing = time_sessions(latency, throughput, dict.fromkeys(latency, feed), rounds=rounds)
+    timing = time_sessions(latency, throughput, dict.fromkeys(latency, feed), rounds=ROUNDS)
+    results = {
+        label: Result(timing[label], top1.score(found[label].evidence), Agreement().score(found[label].agreement or []))
+        for label in rows
+    }
     reference = timing[ROWS[0].label]
-    for label in rows:
-        t, e = timing[label], found[label]
-        agree = Agreement().score(e.agreement or [])
-        ms = np.median(reference.round_ms / t.round_ms)
-        fps = np.median(t.round_fps / reference.round_fps)
+    for label, result in results.items():
+        t = result.timing
         print(
-            f"  {label:31} {t.throughput_fps:7.0f} fps x{fps:5.2f}   {t.latency_ms['p50']:7.3f} ms x{ms:5.2f}   "
-            f"top-1 {top1.score(e.evidence) * 100:5.2f}  agree {agree:.4f}"
+            f"  {label:33} {t.throughput_fps:7.0f} fps x{np.median(t.round_fps / reference.round_fps):5.2f}   "
+            f"{t.latency_ms['p50']:7.3f} ms x{np.median(reference.round_ms / t.round_ms):5.2f}   "
+            f"top-1 {result.top1 * 100:5.2f}  agree {result.agree:.4f}"
         )
-    _ratios(timing, "openvino INT8 fewbits", [label for label in rows if label.startswith("openvino INT8 ")])
-    _ratios(timing, "onnxruntime INT8 fewbits", [label for label in rows if label.startswith("onnxruntime INT8 ")])
+    return results
 
 
-def _ratios(timing: dict[str, object], ours: str, all_of_them: list[str]) -> None:
-    for other in all_of_them:
-        if other != ours:
-            a, b = timing[ours], timing[other]
-            ms, fps = np.median(b.round_ms / a.round_ms), np.median(a.round_fps / b.round_fps)
-            print(f"  {ours} against {other}: latency x{ms:.2f}, throughput x{fps:.2f}")
+def summary(results: Mapping[str, Result], costs: Mapping[str, Cost], engine: str, variant: str = "") -> list[str]:
+    """One line of the final table: fewbits on one engine against the best of its peers there."""
+    ours = results[f"{engine} INT8 fewbits{variant}"]
+    peers = {k: r for k, r in results.items() if k.startswith(f"{engine} INT8") and "fewbits" not in k}
+    ratios = {k: median_interval(ours.timing.round_fps / r.timing.round_fps, 0.95) for k, r in peers.items()}
+    fastest = min(ratios, key=lambda k: ratios[k][0])
+    ratio, low, high = ratios[fastest]
+    cost, base = costs[f"fewbits-{engine}{variant.replace(' ', '-')}"], costs["fp32-pass"].seconds
+    return [
+        f"{engine}{variant}",
+        f"{ours.agree:.4f} / {max(r.agree for r in peers.values()):.4f}",
+        f"{ours.top1 * 100:.2f} / {max(r.top1 for r in peers.values()) * 100:.2f} ({results[ROWS[0].label].top1 * 100:.2f})",
+        f"{ratio:.2f} [{low:.2f}, {high:.2f}] {fastest.removeprefix(f'{engine} INT8 ')}",
+        f"{cost.seconds:.1f} ({1.5 * base + 1:.1f})",
+        f"+{cost.above / 1e6:.0f}",
+    ]
 
 
 def _file(row: Row, asset: Asset, folder: Path) -> Path:
@@ -115,11 +161,21 @@ def _file(row: Row, asset: Asset, folder: Path) -> Path:
 
 
 def main(names: list[str]) -> None:
+    table = []
     for asset in chosen(names):
-        print(f"\n{asset.name}")
-        with tempfile.TemporaryDirectory() as folder:
-            calibrate_all(asset, Path(folder))
-            compare(asset, Path(folder))
+        print(f"\n{asset.name}", flush=True)
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            costs = calibrate_all(asset, folder)
+            results = compare(asset, folder)
+        for engine in ENGINES:
+            for variant in ("", " learned"):
+                table.append([asset.name, *summary(results, costs, engine, variant)])
+    head = ["model", "engine", "agree: fewbits / best peer", "top-1: fewbits / best peer (FP32)"]
+    head += ["fps / fastest peer's [95 %]", "seconds (1.5 FP32 passes + 1)", "MB"]
+    print()
+    for line in (head, ["---"] * len(head), *table):
+        print(f"| {' | '.join(line)} |")
 
 
 if __name__ == "__main__":

@@ -67,3 +67,19 @@ def test_choose_on_a_residual_network(cli: Run, tmp_path: Path) -> None:
     assert whole["accuracy"] == pytest.approx(quoted("resnet20_cifar10")[0] / 100, abs=0.07)
     assert ran.json["chosen"] in by_name
     assert (tmp_path / "run" / "model.onnx").is_file()
+
+
+def test_layers_kept_in_float_leave_mobilenet_right(cli: Run, tmp_path: Path) -> None:
+    """Its depthwise weights differ most from channel to channel: rounded per tensor it would guess."""
+    path, int8 = ASSETS / "models" / "onnx" / "mobilenet_v2_1.0_224.onnx", tmp_path / "int8.onnx"
+    score, code, data, offset = quoted("mobilenet_v2_1.0_224")
+    kept = [option for block in range(1, 6) for option in ("--keep-float", f"block{block}/depthwise")]
+    calibration = ("--data", ASSETS / "imagenet" / "calib.csv", *PREPROCESSING[code], "--samples", 16)
+    ran = cli("calibrate", path, *calibration, "--method", "minmax", "--correct", "none", *kept, "-o", int8)
+    assert ran.code == 0, ran.err
+    options = ("--samples", 60, "--label-offset", offset, "--json")
+    ran = cli("measure", int8, "--data", DATA[data], *PREPROCESSING[code], *options)
+    assert ran.code == 0, ran.err
+    assert len(ran.json["models"]) == 2
+    for entry in ran.json["models"]:
+        assert entry["accuracy"] > score / 100 - 0.2, entry["engine"]

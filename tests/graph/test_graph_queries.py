@@ -7,7 +7,7 @@ import pytest
 
 from fewbits.graph import queries
 from fewbits.graph.ops import WEIGHT_INPUT
-from models import i64, network, node, value
+from models import feed, i64, network, node, oracle, value
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,59 @@ def test_weight_bytes_and_names() -> None:
     assert queries.weight_bytes(model) == 4 * 2 * 4 + 2 * 8
     model.graph[0].name = ""
     assert queries.node_name(model.graph[0]) == "a"
+
+
+# Whether the last value is known to be 0 or more, whatever ``x`` is.
+SIGNS = {
+    "y = Relu(x)": True,
+    "y = Sigmoid(x)": True,
+    "y = HardSigmoid(x)": True,
+    "y = Softmax(x)": True,
+    "y = Exp(x)": True,
+    "y = Abs(x)": True,
+    "y = Clip(x, nought, six)": True,
+    "y = Clip(x, six)": True,
+    "y = Clip(x, minus, six)": False,
+    "y = Clip(x, , six)": False,
+    "y = Clip(x)": False,
+    "y = Neg(x)": False,
+    "y = Tanh(x)": False,
+    "y = LeakyRelu(x)": False,
+    "y = Conv(x, w)": False,
+    "r = Relu(x) y = MaxPool<kernel_shape=[2,2]>(r)": True,
+    "r = Relu(x) y = AveragePool<kernel_shape=[2,2], pads=[1,1,1,1]>(r)": True,
+    "r = Relu(x) p = GlobalAveragePool(r) y = Flatten(p)": True,
+    "r = Clip(x, nought, six) t = Transpose<perm=[0,1,3,2]>(r) y = Reshape(t, flat)": True,
+    "r = Exp(x) y, z = Split<axis=1>(r, halves)": True,
+    "r = Relu(x) y = Slice(r, start, end)": True,
+    "r = Relu(x) i = Identity(r) y = ReduceMean<axes=[2,3]>(i)": True,
+    "r = Relu(x) y = Conv(r, w)": False,
+    "r = Relu(x) y = Neg(r)": False,
+    "r = Relu(x) n = Neg(r) y = MaxPool<kernel_shape=[2,2]>(n)": False,
+    "y = MaxPool<kernel_shape=[2,2]>(x)": False,
+    "r = Relu(x) y = Add(r, x)": False,
+    "r = Relu(x) y = Sub(r, six)": False,
+    "r = Relu(x) y = Concat<axis=1>(r, x)": False,
+    "r = Relu(x) y = Where(chosen, x, r)": False,
+}
+
+
+@pytest.mark.parametrize("text", SIGNS)
+def test_what_is_never_negative(text: str) -> None:
+    """Said of exactly those values that inputs of both signs do not drive below zero."""
+    model = network(
+        f"g (float[1,4,6,6] x) => (y) {{ {text} }}",
+        w=(4, 4, 1, 1),
+        nought=np.float32(0),
+        minus=np.float32(-1),
+        six=np.float32(6),
+        flat=i64(1, -1),
+        halves=i64(2, 2),
+        start=i64(0, 1),
+        end=i64(1, 3),
+        chosen=np.array(True),
+    )
+    assert queries.never_negative(value(model, "y")) == SIGNS[text]
+    lowest = min(float(oracle(model, feed(model, seed))["y"].min()) for seed in range(3))
+    assert (lowest >= 0) == SIGNS[text]
+    assert not queries.never_negative(value(model, "x"))

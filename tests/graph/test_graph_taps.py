@@ -9,10 +9,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from fewbits.graph.taps import OUTPUT, channel_axis, tapped
-from models import check, dynamic_batch, feed, inner_values, network, oracle, residual
+from fewbits.graph.queries import never_negative
+from fewbits.graph.taps import EXTREMES, MAXIMUM, MEAN, MINIMUM, OUTPUT, channel_axis, tapped
+from models import check, conv_relu_conv, dynamic_batch, feed, inner_values, network, oracle, residual, value
 
 OPSETS = [13, 17, 18, 21]
+# Where the channels of a value of so many axes lie.
+AXES = {2: 1, 3: 2, 4: 1}
 
 
 def sequence(opset: int) -> ir.Model:
@@ -34,24 +37,40 @@ def test_taps_are_numpy_reductions(build, opset: int, density: int) -> None:
     values = inner_values(model, inputs)
     names = list(values)
     before = ir.to_proto(model).SerializeToString()
-    probe, layout = tapped(model, names, density)
+    probe, layout = tapped(model, names, density, (*EXTREMES, MEAN))
     assert ir.to_proto(model).SerializeToString() == before
     check(probe)
-    assert layout.names == tuple(names)
+    assert [tap.name for tap in layout.taps] == names
     (joined,) = oracle(probe, inputs).values()
     assert joined.shape == (layout.size,)
     start = 0
-    for name, channels, sampled in zip(names, layout.channels, layout.sampled, strict=True):
+    taken: dict[str, list[slice]] = {MINIMUM: [], MAXIMUM: [], MEAN: []}
+    for name, tap, sample in zip(names, layout.taps, layout.samples(), strict=True):
         array = values[name]
-        axis = channel_axis(array.ndim)
+        axis = AXES[array.ndim]
+        assert tap.axis == axis
         over = tuple(i for i in range(array.ndim) if i != axis)
-        low, high, mean = joined[start : start + 3 * channels].reshape(3, channels)
-        np.testing.assert_array_equal(low, array.min(over))
-        np.testing.assert_array_equal(high, array.max(over))
-        np.testing.assert_allclose(mean, array.mean(over, dtype=np.float64), rtol=1e-4, atol=1e-6)
-        start += 3 * channels + sampled
-        _check_sample(array, axis, joined[start - sampled : start], density)
+        expected = {MINIMUM: array.min(over), MAXIMUM: array.max(over), MEAN: array.mean(over, dtype=np.float64)}
+        if never_negative(value(model, name)):  # its minimum is 0 without looking
+            assert array.min() >= 0
+            del expected[MINIMUM]
+        assert tap.reductions == tuple(expected)
+        for reduction, truth in expected.items():
+            cut = slice(start, start + tap.channels)
+            assert truth.size == tap.channels
+            taken[reduction].append(cut)
+            rtol, atol = (1e-4, 1e-6) if reduction == MEAN else (0, 0)
+            np.testing.assert_allclose(joined[cut], truth.reshape(-1), rtol=rtol, atol=atol)
+            start += tap.channels
+        assert sample == slice(start, start + tap.sampled)
+        _check_sample(array, axis, joined[sample], density)
+        by_channel = tap.by_channel(joined[sample][None])
+        assert by_channel.shape[2] == tap.channels
+        if tap.sampled == array.size:  # all of it: the same sums, channel by channel
+            np.testing.assert_allclose(by_channel.sum((0, 1, 3)), array.sum(over).reshape(-1), rtol=1e-4, atol=1e-4)
+        start += tap.sampled
     assert start == joined.size
+    assert {reduction: layout.positions(reduction) for reduction in taken} == taken
 
 
 def _check_sample(array: np.ndarray, axis: int | None, sample: np.ndarray, density: int) -> None:
@@ -85,3 +104,29 @@ def test_unknown_shapes_are_refused_by_name() -> None:
     model = network("g (float[1,3,H,W] x) => (float[1,3,H,W] y) { a = Neg(x)  y = Neg(a) }")
     with pytest.raises(ValueError, match=r"shape of a .*fixed input sizes"):
         tapped(model, ["a"], 100)
+
+
+def test_a_layout_without_samples_holds_reductions_only() -> None:
+    model = conv_relu_conv()
+    probe, layout = tapped(model, ["c1", "r1"], 0, (MEAN,))
+    assert [tap.size for tap in layout.taps] == [8, 8]
+    (joined,) = oracle(probe, feed(model)).values()
+    values = inner_values(model, feed(model))
+    for name, cut in zip(("c1", "r1"), layout.positions(MEAN), strict=True):
+        np.testing.assert_allclose(joined[cut], values[name].mean((0, 2, 3)), rtol=1e-4, atol=1e-6)
+
+
+def test_a_sequence_around_a_convolution_has_its_channels_in_the_second_place() -> None:
+    model = network(
+        """g (float[1,6,9] x) => (float[1,9,4] y) {
+             c = Conv<pads=[1,1]>(x, w1)  r = Relu(c)  d = Conv(r, w2)
+             t = Transpose<perm=[0,2,1]>(d)  m = MatMul(t, w3)  n = Relu(m)  y = MatMul(n, w4) }""",
+        w1=(5, 6, 3),
+        w2=(7, 5, 1),
+        w3=(7, 8),
+        w4=(8, 4),
+    )
+    axes = {name: channel_axis(value(model, name)) for name in ("x", "c", "r", "d", "t", "m", "n", "y")}
+    assert axes == {"x": 1, "c": 1, "r": 1, "d": 1, "t": 2, "m": 2, "n": 2, "y": 2}
+    _, layout = tapped(model, ["r", "n"], 10)
+    assert [tap.channels for tap in layout.taps] == [5, 8]

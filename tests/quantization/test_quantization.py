@@ -10,17 +10,15 @@ import pytest
 
 from fewbits.calibration.collect import collect
 from fewbits.calibration.statistics import Statistics
-from fewbits.engines import ENGINES, ORACLE, Engine, Options
+from fewbits.engines import ENGINES, Engine, Options
 from fewbits.graph import qdq, queries
 from fewbits.graph.ops import Role, role
 from fewbits.graph.queries import node_name
-from fewbits.numerics import METHODS, NoiseSum, QParams, fake_quantize, quantize
+from fewbits.numerics import NoiseSum, QParams, fake_quantize, quantize
 from fewbits.quantization.apply import apply
-from fewbits.quantization.bias_correction import bias_shifts, shift_biases
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.plan import QuantPlan, plan
 from fewbits.quantization.recipe import Recipe, Rule
-from fewbits.quantization.tune import Tuned, build, tune
 from models import (
     NETWORKS,
     branches,
@@ -59,7 +57,7 @@ def planned(model: ir.Model, engine: Engine, recipe: Recipe = MINMAX) -> QuantPl
 
 
 def quantized_for(model: ir.Model, engine: Engine, recipe: Recipe = MINMAX) -> ir.Model:
-    return build(model, statistics(model), Tuned(recipe, {}, {}), engine)[0]
+    return apply(model, planned(model, engine, recipe))
 
 
 # Where quantizers stand: network → engine → the values that carry one.
@@ -324,68 +322,6 @@ def _stands_for(dequantize: ir.Node, source: ir.Model, name: str) -> bool:
     if any(n.name == name for n in source.graph):
         return produced == f"{node(source, name).inputs[1].name}_quantized_dequantized"
     return produced == f"{name}_dequantized"
-
-
-@both
-def test_auto_takes_the_method_with_the_least_output_error(engine: Engine) -> None:
-    source = residual()
-    found = statistics(source)
-    tuned = tune(source, found, Recipe(corrections=()), engine, samples(source, 4), Options())
-    assert set(tuned.sqnr_db) == set(METHODS)
-    assert tuned.sqnr_db[tuned.recipe.method] == max(tuned.sqnr_db.values())
-    assert not tuned.shifts
-
-
-@both
-def test_auto_keeps_the_bias_correction_only_where_it_helps(engine: Engine) -> None:
-    source = residual()
-    tuned = tune(source, statistics(source), Recipe(method="minmax"), engine, samples(source, 8), Options())
-    better = tuned.sqnr_db["minmax+bias"] > tuned.sqnr_db["minmax"]
-    assert tuned.recipe.corrections == (("bias",) if better else ())
-    assert bool(tuned.shifts) == better
-
-
-@both
-def test_bias_shift_is_what_rounding_moved_the_mean_by(engine: Engine) -> None:
-    """By hand for the first convolution: E[W x - W~ Q(x)] over samples and positions, per output channel."""
-    source = conv_relu_conv()
-    recipe = replace(MINMAX, corrections=("bias",))
-    made = plan(source, statistics(source).ranges("minmax", symmetric=False), recipe, engine.capability)
-    drawn = samples(source, 6)
-    shifts = bias_shifts(source, made, drawn, engine, Options())
-    node = next(n for n in source.graph if n.op_type == "Conv")
-    assert set(shifts) <= set(made.weights)
-    feed = node.inputs[0].name
-    twin = source.clone()
-    first = next(n for n in twin.graph if n.op_type == "Conv")
-    weights = first.inputs[1].const_value.numpy()
-    first.inputs[1].const_value = ir.tensor(fake_quantize(weights, made.weights[node.name]), name=first.inputs[1].name)
-    means = []
-    for model, rounded in ((source, False), (twin, True)):
-        probe = model.clone()
-        out = next(n for n in probe.graph if n.op_type == "Conv").outputs[0]
-        probe.graph.outputs.append(out)
-        session = ORACLE.compile(probe, Options())
-        total = []
-        for sample in drawn:
-            x = sample.inputs[feed]
-            if rounded and feed in made.values:
-                x = fake_quantize(x, made.values[feed])
-            total.append(session.run({feed: x})[out.name].mean(axis=(0, 2, 3)))
-        means.append(np.mean(total, axis=0))
-    np.testing.assert_allclose(shifts[node.name], means[0] - means[1], atol=1e-5 * np.abs(means[0]).max())
-    assert np.abs(shifts[node.name]).max() > 0
-
-
-def test_shifted_biases_are_added_and_the_model_stays() -> None:
-    source = conv_relu_conv()
-    node = next(n for n in source.graph if n.op_type == "Conv")
-    before = node.inputs[2].const_value.numpy().copy()
-    shift = np.arange(before.size, dtype=np.float32)
-    shifted = shift_biases(source, {node.name: shift})
-    after = next(n for n in shifted.graph if n.name == node.name).inputs[2].const_value.numpy()
-    np.testing.assert_array_equal(after, before + shift)
-    np.testing.assert_array_equal(node.inputs[2].const_value.numpy(), before)
 
 
 def test_a_channel_that_died_in_training_does_not_stop_the_build() -> None:

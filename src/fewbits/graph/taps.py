@@ -23,6 +23,7 @@ OUTPUT = "fewbits_taps"
 MINIMUM, MAXIMUM, MEAN = "ReduceMin", "ReduceMax", "ReduceMean"
 EXTREMES = (MINIMUM, MAXIMUM)
 _LEAST_POSITIONS = 3
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,15 @@ class TapLayout:
         return list(itertools.accumulate((tap.size for tap in self.taps), initial=0))[:-1]
 
 
-def channel_axis(rank: int) -> int | None:
-    """The axis that holds channels: [N, C, H, W] → 1, [N, T, C] → 2 (sequences), [N] → none."""
-    return {0: None, 1: None, 2: 1, 3: 2}.get(rank, 1)
+def channel_axis(value: ir.Value) -> int | None:
+    """The axis that holds channels: [N, C, H, W] → 1, [N, T, C] → 2, [N, C, T] around a convolution → 1, [N] → none."""
+    rank = len(queries.dims_or_raise(value))
+    if rank == 3:
+        producer = value.producer()
+        made = None if producer is None else producer.op_type
+        read = made not in ("Gemm", "MatMul") and any(node.op_type in _CONVOLUTIONS for node in queries.users(value))
+        return 1 if read or made in _CONVOLUTIONS else 2
+    return None if rank < 2 else 1
 
 
 def tapped(
@@ -113,7 +120,7 @@ def tapped(
     for name in names:
         value = values[name]
         shape = _single(value)
-        axis = channel_axis(len(shape))
+        axis = channel_axis(value)
         over = tuple(i for i in range(len(shape)) if i != axis)
         wanted = tuple(op for op in reductions if op != MINIMUM or not queries.never_negative(value))
         for op in wanted:

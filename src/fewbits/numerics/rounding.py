@@ -9,7 +9,8 @@ Quantization", equation 13)::
 
 It is lowered without training: columns are rounded one after the other, and the error of each is spread over the
 columns not yet rounded so that the loss grows least (Frantar et al. 2023, "GPTQ", equations 2 and 3; Hassibi and Stork
-1993, "Optimal Brain Surgeon"). With H centred, the mean of the error is left to bias correction.
+1993, "Optimal Brain Surgeon"). Being greedy it loses to the nearest level now and then; such rows keep the nearest.
+With H centred, the mean of the error is left to bias correction.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _BLOCK = 64
 def round_weights(
     weights: NDArray[np.floating], moments: NDArray[np.floating], scale: NDArray[np.floating], lowest: int, highest: int
 ) -> NDArray[np.float64]:
-    """The level of each weight, as whole numbers.
+    """The level of each weight, as whole numbers: of no row is the loss above that of the nearest levels.
 
     Args:
         weights: [G, O, D], of G groups with O outputs and D inputs each.
@@ -42,9 +43,10 @@ def round_weights(
     groups, _, size = weights.shape
     if moments.shape != (groups, size, size) or scale.shape != weights.shape[:2]:
         raise ValueError(f"shapes {weights.shape}, {moments.shape} and {scale.shape} do not fit together")
-    order, factor = _factor(np.asarray(moments, np.float64))
-    step = np.asarray(scale, np.float64)[:, :, None]
-    rest = np.take_along_axis(np.asarray(weights, np.float64) / step, order[:, None, :], axis=2)
+    h = np.asarray(moments, np.float64)
+    order, factor = _factor(h)
+    exact = np.asarray(weights, np.float64) / np.asarray(scale, np.float64)[:, :, None]
+    rest = np.take_along_axis(exact, order[:, None, :], axis=2)
     levels = np.empty_like(rest)
     for start in range(0, size, _BLOCK):
         stop = min(start + _BLOCK, size)
@@ -55,8 +57,15 @@ def round_weights(
             rest[:, :, column:stop] -= error[:, :, None] * factor[:, None, column, column:stop]
             errors[:, :, column - start] = error
         rest[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
-    back = np.argsort(order, axis=1)
-    return np.take_along_axis(levels, back[:, None, :], axis=2)
+    levels = np.take_along_axis(levels, np.argsort(order, axis=1)[:, None, :], axis=2)
+    nearest = np.clip(np.rint(exact), lowest, highest)
+    worse = _loss(exact - levels, h) > _loss(exact - nearest, h)
+    return np.where(worse[:, :, None], nearest, levels)
+
+
+def _loss(error: _Array, moments: _Array) -> _Array:
+    """e H e^T of every row, [G, O]."""
+    return np.asarray(((error @ moments) * error).sum(axis=2))
 
 
 def _factor(moments: _Array) -> tuple[NDArray[np.intp], _Array]:

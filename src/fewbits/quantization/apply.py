@@ -61,11 +61,8 @@ def _quantize_value(model: ir.Model, value: ir.Value, params: QParams, integer: 
 def _spreadable(value: ir.Value) -> int | None:
     """An axis of known size above one: for [N, C, H, W] 1. Along the last one a kernel has one number per scale."""
     sizes = queries.dims(value) or ()
-    for axis in (*range(1, len(sizes) - 1), 0, -1):
-        size = sizes[axis] if sizes else None
-        if size is not None and size > 1:
-            return axis % len(sizes)
-    return None
+    order = sorted(range(len(sizes)), key=lambda axis: (axis == len(sizes) - 1, axis == 0))
+    return next((axis for axis in order if (sizes[axis] or 1) > 1), None)
 
 
 def _quantize_weights(model: ir.Model, node: ir.Node, params: QParams) -> None:

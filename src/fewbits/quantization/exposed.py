@@ -13,8 +13,10 @@ from fewbits.graph import queries
 from fewbits.graph.ops import WEIGHT_INPUT, Role, role
 from fewbits.graph.queries import node_name
 
-# Engines drop these or fold them into the layer behind them, and move quantizers past what only moves values.
+# Engines move dequantizers past what only moves values, and drop these or fold them into the layer behind them:
+# Dropout always, Pad before a convolution, arithmetic with a constant where it changes nothing.
 _FOLDED = ("Pad", "Dropout")
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
 
 def has_float_weights(node: ir.Node, integer: frozenset[str]) -> bool:
@@ -24,6 +26,7 @@ def has_float_weights(node: ir.Node, integer: frozenset[str]) -> bool:
     kind = role(node.op_type)
     if kind is Role.COMPUTE:
         return queries.is_constant(node.inputs[WEIGHT_INPUT])
-    if kind is not Role.CARRY and node.op_type not in _FOLDED:
+    neutral = node.op_type in _ARITHMETIC and any(map(queries.is_constant, node.inputs))
+    if kind is not Role.CARRY and node.op_type not in _FOLDED and not neutral:
         return False
     return any(has_float_weights(reader, integer) for value in node.outputs for reader in queries.users(value))

@@ -21,6 +21,8 @@ from fewbits.quantization.workshop import Bench, Tuned, build
 TRIAL_SAMPLES = 16
 # Outputs that are equal, or not comparable at all, are counted as this far apart.
 _CEILING_DB, _FLOOR_DB = 150.0, -50.0
+# Standard errors by which a challenger must be better.
+_MARGIN = 3.0
 # Variants in memory at one time.
 _WORKERS = 4
 
@@ -42,8 +44,8 @@ class Trial:
     def best(self, favourite: Tuned, challengers: Sequence[Tuned]) -> Tuned:
         """Of the challengers that are better beyond doubt the best one; the favourite where there is none.
 
-        Beyond doubt: the mean gain, sample by sample, exceeds twice its standard error. The margin is needed: a
-        quantized network is chaotic at its outputs, a change of 1e-7 in its scales moves them by about as much as
+        Beyond doubt: the mean gain, sample by sample, exceeds three times its standard error. The margin is needed:
+        a quantized network is chaotic at its outputs, a change of 1e-7 in its scales moves them by about as much as
         quantization does, and the plainly largest of five such figures would be an accident.
         """
         if not challengers or len(self._samples) < 3:
@@ -52,7 +54,7 @@ class Trial:
         found, most = favourite, 0.0
         for challenger in challengers:
             gain = self._sqnr[name(challenger.recipe)] - self._sqnr[name(favourite.recipe)]
-            doubt = 2.0 * float(gain.std(ddof=1)) / math.sqrt(gain.size)
+            doubt = _MARGIN * float(gain.std(ddof=1)) / math.sqrt(gain.size)
             if float(gain.mean()) > max(doubt, most):
                 found, most = challenger, float(gain.mean())
         return found

@@ -8,6 +8,7 @@ import onnx_ir as ir
 
 from fewbits.graph import queries
 from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
+from fewbits.graph.taps import channel_axis
 from fewbits.quantization.linear import bias_of
 
 # f(s x) = s f(x) for s > 0, each channel by itself.
@@ -24,7 +25,8 @@ class Bundle:
         axis: where they lie in the values that carry them.
         makers: nodes whose output channels these are.
         readers: nodes that multiply them with weights, each with the place of the first one among its inputs.
-        carriers: names of the values that hold them, each with the place of the first one.
+        carriers: names of the values that hold them where statistics look for channels, each with the place of the
+            first one.
         fixed: something makes or reads them that cannot be scaled.
     """
 
@@ -48,8 +50,9 @@ def bundles(model: ir.Model) -> list[Bundle]:
     search = _Search()
     for node in model.graph:
         search.visit(node)
-    for value in model.graph.outputs:
-        search.fix(value)
+    for value in search.parts:
+        if value.is_graph_output() or any(reader.graph is not model.graph for reader in queries.users(value)):
+            search.fix(value)
     found = dict.fromkeys(search.root(bundle) for parts in search.parts.values() for bundle in parts)
     return [bundle for bundle in found if not bundle.fixed and bundle.makers and bundle.readers]
 
@@ -117,9 +120,10 @@ class _Search:
         if not parts:
             return
         self.parts[output] = parts
-        first = 0
+        first, seen = 0, channel_axis(output)
         for bundle in parts:
-            bundle.carriers.append((output.name or "", first))
+            if bundle.axis == seen:
+                bundle.carriers.append((output.name or "", first))
             first += bundle.size
 
     def _moves(self, node: ir.Node, source: ir.Value) -> bool:

@@ -79,6 +79,8 @@ class _Reach:
     def factors(self) -> NDArray[np.float32]:
         """s_j, the largest of them 1; 1 for channels that are always zero or never read."""
         live = (self.activations > 0) & (self.weights > 0)
+        if not live.any():
+            return np.ones(live.size, np.float32)
         log = np.full(live.size, -np.inf)
         log[live] = _ALPHA * np.log2(self.activations[live]) - (1.0 - _ALPHA) * np.log2(self.weights[live])
         log = np.where(live, np.clip(log - log.max(initial=-np.inf, where=live), _LIMIT, 0.0), 0.0)

@@ -33,8 +33,9 @@ from fewbits.quantization.plan import QuantPlan
 SAMPLES = 64
 # Bytes of moments held at a time; more layers than fit take another pass.
 _MOMENT_BYTES = 192 << 20
-# Outputs looked at in each sample: over all samples some thousands, more than most layers have inputs.
-_ROWS = 96
+# Outputs looked at in each sample: in all of them four times as many as the layer has inputs, within bounds.
+_ROWS_PER_INPUT = 4
+_LEAST_ROWS, _MOST_ROWS = 24, 128
 _SEED = 0
 
 
@@ -106,7 +107,8 @@ class _Layer:
         return 4 * self.groups * self.inputs**2
 
     def see(self, value: NDArray[np.float32]) -> None:
-        rows = self.patches.draw(value, _ROWS, self.rng)  # [C, K, n]
+        wanted = min(max(_ROWS_PER_INPUT * self.inputs // SAMPLES, _LEAST_ROWS), _MOST_ROWS)
+        rows = self.patches.draw(value, wanted, self.rng)  # [C, K, n]
         rows = rows.reshape(self.groups, self.inputs, -1)
         if self.moments is None or self.sums is None:
             self.moments = np.zeros((self.groups, self.inputs, self.inputs), np.float32)

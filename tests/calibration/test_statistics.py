@@ -1,0 +1,145 @@
+"""Means and squares per channel: NumPy's on the grid, the same for any order, split and repetition of the samples."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from fewbits.calibration.collect import collect
+from fewbits.calibration.statistics import Statistics
+from fewbits.data import Sample
+from fewbits.engines import ENGINES, Engine, Options
+from fewbits.errors import InputError
+from models import inner_values, network
+
+fast_engines = pytest.mark.parametrize("engine", ENGINES.values(), ids=lambda engine: engine.name)
+ONNXRUNTIME = ENGINES["onnxruntime"]
+
+
+def wide() -> ir.Model:
+    """Values large enough to be sampled on a grid, channels far apart; whole numbers, so that sums are exact."""
+    rng = np.random.default_rng(0)
+    return network(
+        """g (float[1,3,40,40] x) => (float[1,4,19,19] y) {
+             [conv] c = Conv<pads=[1,1,1,1]>(x, w, b)  [relu] r = Relu(c)
+             [down] d = Conv<strides=[2,2]>(r, v)  [clip] k = Clip(d, low, high)
+             [pool] p = MaxPool<kernel_shape=[1,1]>(k)
+             [out] y = Neg(p) }""",
+        w=rng.integers(-3, 4, (5, 3, 3, 3)).astype(np.float32),
+        b=np.array([-90, -20, 0, 20, 400], np.float32),
+        v=rng.integers(-2, 3, (4, 5, 3, 3)).astype(np.float32),
+        low=np.float32(0),
+        high=np.float32(400),
+    )
+
+
+def drawn(count: int, start: int = 0) -> list[Sample]:
+    rngs = [np.random.default_rng(i) for i in range(start, start + count)]
+    return [
+        Sample(f"s{i}", {"x": rng.integers(-5, 6, (1, 3, 40, 40)).astype(np.float32)}) for i, rng in enumerate(rngs)
+    ]
+
+
+def collected(samples: list[Sample], engine: Engine = ONNXRUNTIME, expected: int = 2000) -> Statistics:
+    """With so many samples expected, few numbers are taken of each."""
+    return collect(wide(), ["x", "c", "r", "d", "p"], samples, expected, engine, Options(threads=2))
+
+
+def grids(array: np.ndarray, sampled: int) -> Iterator[np.ndarray]:
+    """Every centred grid with odd steps that takes ``sampled`` numbers of each sample [1, C, H, W]."""
+    channels, *sizes = array.shape[1:]
+    for steps in itertools.product(*(range(1, size + 1, 2) for size in sizes)):
+        counts = [math.ceil(size / step) for size, step in zip(sizes, steps, strict=True)]
+        if channels * math.prod(counts) == sampled:
+            first = [(n - 1 - (k - 1) * step) // 2 for n, k, step in zip(sizes, counts, steps, strict=True)]
+            yield array[:, :, first[0] :: steps[0], first[1] :: steps[1]]
+
+
+@fast_engines
+def test_moments_are_numpys_over_the_positions_of_the_histogram(engine: Engine) -> None:
+    samples = drawn(19)
+    found = collected(samples, engine).values
+    seen = [inner_values(wide(), dict(sample.inputs)) for sample in samples]
+    for name, value in found.items():
+        whole = np.concatenate([values[name] for values in seen]).astype(np.float64)
+        sampled = value.histogram.counts.sum() // len(samples)
+        assert sampled < whole[0].size / 4
+        taken = [array for array in grids(whole, int(sampled)) if _same(value.mean, array.mean((0, 2, 3)))]
+        assert len(taken) == 1, name
+        (array,) = taken
+        assert _same(value.square, np.square(array).mean((0, 2, 3)))
+        assert (value.square > value.mean**2).all()
+        # The extremes are of all positions, which the grid alone would miss.
+        np.testing.assert_array_equal(value.maximum, whole.max((0, 2, 3)))
+        assert (value.maximum >= array.max((0, 2, 3))).all()
+        assert (value.maximum > array.max((0, 2, 3))).any() or name in ("x", "p")
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return np.allclose(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_the_minimum_of_what_cannot_be_negative_is_zero() -> None:
+    found = collected(drawn(3)).values
+    for name in ("r", "p"):
+        assert not found[name].minimum.any()
+        assert found[name].evidence().minimum == 0
+    seen = [inner_values(wide(), dict(sample.inputs)) for sample in drawn(3)]
+    for name in ("x", "c", "d"):
+        lowest = np.min([values[name].min((0, 2, 3)) for values in seen], axis=0)
+        np.testing.assert_array_equal(found[name].minimum, lowest)
+    assert seen[0]["r"][:, 4].min() > 0
+
+
+def test_samples_seen_again_change_nothing_and_take_no_room() -> None:
+    samples = drawn(25)
+    once, often = collected(samples), collected(samples * 12)
+    assert (once.count, often.count) == (25, 300)
+    for name, one in once.values.items():
+        many = often.values[name]
+        np.testing.assert_array_equal(many.minimum, one.minimum)
+        np.testing.assert_array_equal(many.maximum, one.maximum)
+        np.testing.assert_allclose(many.mean, one.mean, rtol=1e-12)
+        np.testing.assert_allclose(many.square, one.square, rtol=1e-12)
+        np.testing.assert_array_equal(many.histogram.counts, 12 * one.histogram.counts)
+        assert many.histogram.zeros == 12 * one.histogram.zeros
+        assert [getattr(many, part).nbytes for part in ("minimum", "maximum", "mean", "square")] == [
+            getattr(one, part).nbytes for part in ("minimum", "maximum", "mean", "square")
+        ]
+
+
+def test_merged_moments_are_weighted_by_the_number_of_samples() -> None:
+    parts = collected(drawn(3)), collected(drawn(14, start=3))
+    merged, whole = parts[0].merge(parts[1]), collected([*drawn(3), *drawn(14, start=3)])
+    for name, value in whole.values.items():
+        np.testing.assert_allclose(merged.values[name].mean, value.mean, rtol=1e-12)
+        np.testing.assert_allclose(merged.values[name].square, value.square, rtol=1e-12)
+        halves = [part.values[name].square for part in parts]
+        assert np.abs(value.square - np.mean(halves, axis=0)).max() > 1e-9 * value.square.max()
+
+
+def test_squares_survive_a_file_and_files_of_earlier_versions_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "statistics.npz"
+    statistics = collected(drawn(2))
+    statistics.save(path)
+    for name, value in Statistics.load(path).values.items():
+        np.testing.assert_array_equal(value.square, statistics.values[name].square)
+        np.testing.assert_array_equal(value.mean, statistics.values[name].mean)
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    header = json.loads(str(arrays["header"]))
+    assert header["version"] == 2
+    for changed in ({"version": 1}, {"version": 3}):
+        np.savez(path, **(arrays | {"header": np.array(json.dumps(header | changed))}))
+        with pytest.raises(InputError, match=r"version \d, this fewbits reads 2"):
+            Statistics.load(path)
+    np.savez(path, **{key: array for key, array in arrays.items() if key != "1.square"})
+    with pytest.raises(InputError, match="not a statistics file"):
+        Statistics.load(path)
