@@ -98,9 +98,8 @@ def calibrate_all(asset: Asset, folder: Path) -> dict[str, Cost]:
     }
     base = costs["fp32-pass"].seconds
     for who, cost in costs.items():
-        print(
-            f"  {who:28} {cost.seconds:6.2f} s  x{cost.seconds / base:5.2f} of the FP32 pass  +{cost.above / 1e6:5.0f} MB"
-        )
+        passes, above = cost.seconds / base, cost.above / 1e6
+        print(f"  {who:28} {cost.seconds:6.2f} s  x{passes:5.2f} of the FP32 pass  +{above:5.0f} MB")
     return costs
 
 
@@ -140,13 +139,14 @@ def summary(results: Mapping[str, Result], costs: Mapping[str, Cost], engine: st
     ours = results[f"{engine} INT8 fewbits{variant}"]
     peers = {k: r for k, r in results.items() if k.startswith(f"{engine} INT8") and "fewbits" not in k}
     ratios = {k: median_interval(ours.timing.round_fps / r.timing.round_fps, 0.95) for k, r in peers.items()}
-    fastest = min(ratios, key=lambda k: ratios[k][0])
-    ratio, low, high = ratios[fastest]
+    fastest = min(ratios, key=lambda k: ratios[k][1])
+    low, ratio, high = ratios[fastest]
     cost, base = costs[f"fewbits-{engine}{variant.replace(' ', '-')}"], costs["fp32-pass"].seconds
+    best = max(r.top1 for r in peers.values())
     return [
         f"{engine}{variant}",
         f"{ours.agree:.4f} / {max(r.agree for r in peers.values()):.4f}",
-        f"{ours.top1 * 100:.2f} / {max(r.top1 for r in peers.values()) * 100:.2f} ({results[ROWS[0].label].top1 * 100:.2f})",
+        f"{ours.top1 * 100:.2f} / {best * 100:.2f} ({results[ROWS[0].label].top1 * 100:.2f})",
         f"{ratio:.2f} [{low:.2f}, {high:.2f}] {fastest.removeprefix(f'{engine} INT8 ')}",
         f"{cost.seconds:.1f} ({1.5 * base + 1:.1f})",
         f"+{cost.above / 1e6:.0f}",
@@ -169,8 +169,7 @@ def main(names: list[str]) -> None:
             costs = calibrate_all(asset, folder)
             results = compare(asset, folder)
         for engine in ENGINES:
-            for variant in ("", " learned"):
-                table.append([asset.name, *summary(results, costs, engine, variant)])
+            table += [[asset.name, *summary(results, costs, engine, variant)] for variant in ("", " learned")]
     head = ["model", "engine", "agree: fewbits / best peer", "top-1: fewbits / best peer (FP32)"]
     head += ["fps / fastest peer's [95 %]", "seconds (1.5 FP32 passes + 1)", "MB"]
     print()

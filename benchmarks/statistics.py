@@ -1,7 +1,7 @@
 """Do BF16 and sampling change the ranges? ``python -m benchmarks.statistics [MODEL ...]``.
 
-Statistics of the same 300 samples are taken three ways: as fewbits does (BF16 where the device computes in it, a grid of
-positions), in FP32, and in FP32 with sixteen times as many positions. Printed is by how many steps of 8 bits each
+Statistics of the same 300 samples are taken three ways: as fewbits does (BF16 where the device computes in it, a grid
+of positions), in FP32, and in FP32 with sixteen times as many positions. Printed is by how many steps of 8 bits each
 method's ranges differ, beside how much they differ between the two halves of the calibration set, and what the INT8
 models made of them reach at the outputs. Then the memory of calibrations with 300 and with 3000 samples.
 """

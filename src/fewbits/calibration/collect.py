@@ -17,7 +17,8 @@ from fewbits.errors import DataError
 from fewbits.graph.taps import MAXIMUM, MINIMUM, OUTPUT, TapLayout, tapped
 from fewbits.numerics import Histogram
 
-# A quarter of a million numbers place the 99.99th percentile between about 25 of them.
+# A quarter of a million numbers place the 99.99th percentile between about 25 of them. Values of many channels bring
+# more; of these every n-th goes into the histogram, other ones in each bundle.
 _WANTED_SAMPLES = 1 << 18
 _LEAST, _MOST = 256, 8192
 # Samples are binned in bundles: a histogram's fixed cost is then paid once for many images.
@@ -51,7 +52,7 @@ def collect(
     density = min(max(_WANTED_SAMPLES // max(expected, 1), _LEAST), _MOST)
     probe, layout = tapped(model, names, density)
     session = engine.compile(probe, Options(options.device, "throughput", options.precision, options.threads))
-    accumulators = [_Accumulator(layout) for _ in range(session.slots)]
+    accumulators = [_Accumulator(layout, expected) for _ in range(session.slots)]
     try:
         run_all(session, samples, lambda slot, _, outputs: accumulators[slot].add(outputs[OUTPUT]), progress)
     finally:
@@ -68,7 +69,7 @@ def collect(
 class _Accumulator:
     """What one thread has seen."""
 
-    def __init__(self, layout: TapLayout) -> None:
+    def __init__(self, layout: TapLayout, expected: int) -> None:
         taps = layout.taps
         total = sum(tap.channels for tap in taps)
         self.count = 0
@@ -79,6 +80,8 @@ class _Accumulator:
         self.minimum[self._below] = np.inf
         self.maximum = np.full(total, -np.inf, np.float32)
         self.moments = [np.zeros((2, tap.channels)) for tap in taps]
+        self._steps = [max(1, tap.sampled * expected // _WANTED_SAMPLES) for tap in taps]
+        self._turn = 0
         self.numbers = [tap.sampled // tap.channels for tap in taps]
         self.histograms = [Histogram.empty() for _ in taps]
         low, high = layout.positions(MINIMUM), layout.positions(MAXIMUM)
@@ -102,15 +105,16 @@ class _Accumulator:
         if self._low.size:
             self.minimum[self._below] = np.minimum(self.minimum[self._below], bundle[:, self._low].min(axis=0))
         np.maximum(self.maximum, bundle[:, self._high].max(axis=0), out=self.maximum)
-        parts = zip(self._taps, self._samples, self.histograms, self.moments, strict=True)
-        for tap, cut, histogram, moments in parts:
+        parts = zip(self._taps, self._samples, self._steps, self.histograms, self.moments, strict=True)
+        for tap, cut, step, histogram, moments in parts:
             sample = bundle[:, cut]
-            histogram.add(sample)
+            histogram.add(sample[:, self._turn % step :: step])
             channels = tap.by_channel(sample)
             with np.errstate(over="ignore", invalid="ignore"):
                 moments[0] += channels.sum(axis=(0, 1, 3), dtype=np.float64)
                 moments[1] += np.einsum("nbca,nbca->c", channels, channels, dtype=np.float64)
         self._filled = 0
+        self._turn += 1
 
 
 def _joined(name: str, accumulators: list[_Accumulator], index: int, count: int) -> ValueStatistics:

@@ -64,7 +64,7 @@ def round_weights(
 
 
 def _loss(error: _Array, moments: _Array) -> _Array:
-    """e H e^T of every row, [G, O]."""
+    """Of every row e: e H e^T, [G, O]."""
     return np.asarray(((error @ moments) * error).sum(axis=2))
 
 
