@@ -47,7 +47,7 @@ def drawn(count: int, start: int = 0) -> list[Sample]:
     ]
 
 
-def collected(samples: list[Sample], engine: Engine = ONNXRUNTIME, expected: int = 2000) -> Statistics:
+def collected(samples: list[Sample], engine: Engine = ONNXRUNTIME, expected: int = 1000) -> Statistics:
     """With so many samples expected, few numbers are taken of each."""
     return collect(wide(), ["x", "c", "r", "d", "p"], samples, expected, engine, Options(threads=2))
 
@@ -113,6 +113,26 @@ def test_samples_seen_again_change_nothing_and_take_no_room() -> None:
         assert [getattr(many, part).nbytes for part in ("minimum", "maximum", "mean", "square")] == [
             getattr(one, part).nbytes for part in ("minimum", "maximum", "mean", "square")
         ]
+
+
+def test_thinned_histograms_are_the_same_whichever_thread_runs_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of values of many channels only every n-th number is binned, others of each sample."""
+    monkeypatch.setattr("fewbits.calibration.collect._WANTED_SAMPLES", 1 << 11)
+    samples = drawn(40)
+    alone = collect(wide(), ["c", "d"], samples, 40, ONNXRUNTIME, Options(threads=1)).values
+    for threads in (2, 3, 4):
+        together = collect(wide(), ["c", "d"], samples, 40, ONNXRUNTIME, Options(threads=threads)).values
+        assert {name: value.histogram for name, value in together.items()} == {
+            name: value.histogram for name, value in alone.items()
+        }
+        for name, value in together.items():
+            assert 2000 <= value.histogram.counts.sum() < 3000
+            np.testing.assert_allclose(value.mean, alone[name].mean, rtol=1e-12)
+    monkeypatch.undo()
+    for name, value in collected(samples).values.items():
+        if name in alone:  # the moments are of all numbers as before
+            assert value.histogram.counts.sum() > 2 * alone[name].histogram.counts.sum()
+            np.testing.assert_allclose(value.mean, alone[name].mean, rtol=1e-12)
 
 
 def test_merged_moments_are_weighted_by_the_number_of_samples() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from fewbits.errors import InputError
 from fewbits.numerics import METHODS
-from fewbits.quantization.recipe import Recipe, Rule
+from fewbits.quantization.corrections import CORRECTIONS
+from fewbits.quantization.recipe import AUTO, Recipe, Rule, corrections
 
 # All text but lone surrogates, which are no characters and stand in no file.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -20,7 +22,7 @@ recipes = st.builds(
     name=texts,
     method=st.sampled_from(["auto", *METHODS]),
     rules=st.lists(st.builds(Rule, texts, st.sampled_from(["int8", "float"])), max_size=4).map(tuple),
-    corrections=st.sampled_from([(), ("auto",), ("bias",)]),
+    corrections=st.lists(st.sampled_from([AUTO, *CORRECTIONS]), unique=True).map(tuple),
     weight_bits=st.sampled_from([7, 8]),
 )
 
@@ -74,6 +76,8 @@ def test_a_file_a_person_wrote_may_leave_things_out(tmp_path: Path) -> None:
         "weight_bits = 5",
         'corrections = "bias"',
         "corrections = [1]",
+        'corrections = ["best"]',
+        'corrections = ["auto", "Bias"]',
         "rules = 5",
         'rules = ["*"]',
         '[[rules]]\nglob = "*"',
@@ -95,3 +99,60 @@ def test_a_missing_or_binary_file_is_refused(tmp_path: Path) -> None:
     for name in ("missing", "binary", "."):
         with pytest.raises(InputError):
             Recipe.from_toml(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("none", ()),
+        ("auto", ("auto",)),
+        ("bias", ("bias",)),
+        ("auto,rounding", ("auto", "rounding")),
+        ("rounding, bias-measured", ("rounding", "bias-measured")),
+        ("equalize,rounding,bias", ("equalize", "rounding", "bias")),
+        ("bias,bias", ("bias",)),
+    ],
+)
+def test_corrections_as_the_command_line_names_them(text: str, names: tuple[str, ...]) -> None:
+    assert corrections(text) == names
+    assert back(Recipe(corrections=names)).corrections == names
+
+
+@pytest.mark.parametrize("text", ["best", "auto,best", "bias;rounding", "", "bias,", "none,bias", "Bias"])
+def test_unknown_corrections_are_refused_with_the_list(text: str) -> None:
+    with pytest.raises(
+        InputError, match=r"unknown correction.*auto, equalize, rounding, bias, bias-measured"
+    ) as caught:
+        corrections(text)
+    assert caught.value.where == "--correct"
+
+
+@pytest.mark.parametrize("text", ["bias,bias-measured", "bias-measured,auto,bias"])
+def test_the_bias_is_not_corrected_twice(text: str) -> None:
+    with pytest.raises(InputError, match="bias and bias-measured correct the same thing"):
+        corrections(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "equalize", "rounding", "bias", "measured"),
+    [
+        ((), False, False, False, False),
+        (("auto",), None, False, None, False),
+        (("auto", "rounding"), None, True, None, False),
+        (("auto", "equalize"), True, False, None, False),
+        (("auto", "bias"), None, False, True, False),
+        (("auto", "bias-measured"), None, False, False, True),
+        (("rounding", "bias"), False, True, True, False),
+        (("equalize",), True, False, False, False),
+    ],
+)
+def test_what_is_wanted_what_is_not_and_what_is_open(
+    names: tuple[str, ...], equalize: bool | None, rounding: bool, bias: bool | None, measured: bool
+) -> None:
+    """Auto leaves open what costs next to nothing; what takes samples through the model is made where it is named."""
+    recipe = Recipe(method="mse", corrections=names)
+    assert tuple(map(recipe.wants, CORRECTIONS)) == (equalize, rounding, bias, measured)
+    assert recipe.undecided == ("auto" in names)
+    assert recipe.needs_samples == ("auto" in names or rounding or measured)
+    assert replace(recipe, method="auto").undecided
+    assert replace(recipe, method="auto").needs_samples

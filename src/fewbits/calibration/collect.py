@@ -18,7 +18,7 @@ from fewbits.graph.taps import MAXIMUM, MINIMUM, OUTPUT, TapLayout, tapped
 from fewbits.numerics import Histogram
 
 # A quarter of a million numbers place the 99.99th percentile between about 25 of them. Values of many channels bring
-# more; of these every n-th goes into the histogram, other ones in each bundle.
+# more; of these every n-th goes into the histogram, other ones of each sample, whichever thread runs it.
 _WANTED_SAMPLES = 1 << 18
 _LEAST, _MOST = 256, 8192
 # Samples are binned in bundles: a histogram's fixed cost is then paid once for many images.
@@ -54,7 +54,7 @@ def collect(
     session = engine.compile(probe, Options(options.device, "throughput", options.precision, options.threads))
     accumulators = [_Accumulator(layout, expected) for _ in range(session.slots)]
     try:
-        run_all(session, samples, lambda slot, _, outputs: accumulators[slot].add(outputs[OUTPUT]), progress)
+        run_all(session, samples, lambda slot, index, outputs: accumulators[slot].add(index, outputs[OUTPUT]), progress)
     finally:
         session.close()
     for accumulator in accumulators:
@@ -81,7 +81,6 @@ class _Accumulator:
         self.maximum = np.full(total, -np.inf, np.float32)
         self.moments = [np.zeros((2, tap.channels)) for tap in taps]
         self._steps = [max(1, tap.sampled * expected // _WANTED_SAMPLES) for tap in taps]
-        self._turn = 0
         self.numbers = [tap.sampled // tap.channels for tap in taps]
         self.histograms = [Histogram.empty() for _ in taps]
         low, high = layout.positions(MINIMUM), layout.positions(MAXIMUM)
@@ -89,10 +88,11 @@ class _Accumulator:
         self._high = np.r_[tuple(high)]
         self._taps, self._samples = taps, layout.samples()
         self._bundle = np.empty((_BUNDLE, layout.size), np.float32)
+        self._indices = [0] * _BUNDLE
         self._filled = 0
 
-    def add(self, taps: NDArray[np.float32]) -> None:
-        self._bundle[self._filled] = taps
+    def add(self, index: int, taps: NDArray[np.float32]) -> None:
+        self._bundle[self._filled], self._indices[self._filled] = taps, index
         self._filled += 1
         self.count += 1
         if self._filled == _BUNDLE:
@@ -108,13 +108,13 @@ class _Accumulator:
         parts = zip(self._taps, self._samples, self._steps, self.histograms, self.moments, strict=True)
         for tap, cut, step, histogram, moments in parts:
             sample = bundle[:, cut]
-            histogram.add(sample[:, self._turn % step :: step])
+            rows = zip(sample, self._indices, strict=False)
+            histogram.add(np.concatenate([row[index % step :: step] for row, index in rows]) if step > 1 else sample)
             channels = tap.by_channel(sample)
             with np.errstate(over="ignore", invalid="ignore"):
                 moments[0] += channels.sum(axis=(0, 1, 3), dtype=np.float64)
                 moments[1] += np.einsum("nbca,nbca->c", channels, channels, dtype=np.float64)
         self._filled = 0
-        self._turn += 1
 
 
 def _joined(name: str, accumulators: list[_Accumulator], index: int, count: int) -> ValueStatistics:
