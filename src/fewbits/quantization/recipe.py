@@ -113,6 +113,8 @@ class Recipe:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"]))
             raise InputError(f"not a recipe: {place}: {first['msg']}", where=str(path)) from error
+        if {BIAS, BIAS_MEASURED} <= set(read.corrections):
+            raise InputError("not a recipe: corrections: bias and bias-measured correct the same", where=str(path))
         rules = tuple(Rule(rule.glob, rule.choice) for rule in read.rules)
         return cls(read.name, read.method, rules, tuple(read.corrections), read.weight_bits)
 

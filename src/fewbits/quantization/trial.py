@@ -21,6 +21,7 @@ from fewbits.quantization.workshop import Bench, Tuned, build
 TRIAL_SAMPLES = 16
 # Outputs that are equal, or not comparable at all, are counted as this far apart.
 _CEILING_DB, _FLOOR_DB = 150.0, -50.0
+_LEAST_SAMPLES = 3
 # Standard errors by which a challenger must be better.
 _MARGIN = 3.0
 # Variants in memory at one time.
@@ -41,6 +42,11 @@ class Trial:
         """Mean SQNR over the samples, in dB, of every variant measured, by its name."""
         return {name: float(per_sample.mean()) for name, per_sample in self._sqnr.items() if per_sample.size}
 
+    @property
+    def can_tell(self) -> bool:
+        """Whether there are samples enough to tell variants apart at all."""
+        return len(self._samples) >= _LEAST_SAMPLES
+
     def best(self, favourite: Tuned, challengers: Sequence[Tuned]) -> Tuned:
         """Of the challengers that are better beyond doubt the best one; the favourite where there is none.
 
@@ -48,7 +54,7 @@ class Trial:
         a quantized network is chaotic at its outputs, a change of 1e-7 in its scales moves them by about as much as
         quantization does, and the plainly largest of five such figures would be an accident.
         """
-        if not challengers or len(self._samples) < 3:
+        if not challengers or not self.can_tell:
             return favourite
         self.measure([favourite, *challengers])
         found, most = favourite, 0.0

@@ -14,11 +14,11 @@ import onnx_ir as ir
 from fewbits.calibration.statistics import Statistics
 from fewbits.engines import Engine
 from fewbits.numerics import METHODS
-from fewbits.quantization.corrections import BIAS, BIAS_MEASURED, EQUALIZE, ROUNDING
+from fewbits.quantization.corrections import BIAS, BIAS_MEASURED, CORRECTION_SAMPLES, EQUALIZE, ROUNDING
 from fewbits.quantization.corrections.equalize import promising
 from fewbits.quantization.recipe import AUTO, Recipe
 from fewbits.quantization.trial import TRIAL_SAMPLES, Trial
-from fewbits.quantization.workshop import CORRECTION_SAMPLES, Bench, Tuned, Workshop, build, magnitudes
+from fewbits.quantization.workshop import Bench, Tuned, Workshop, build, magnitudes
 
 __all__ = ["Bench", "Tuned", "build", "samples_needed", "tune"]
 
@@ -50,7 +50,7 @@ def tune(model: ir.Model, statistics: Statistics, recipe: Recipe, engine: Engine
     if recipe.wants(BIAS) is None:
         variants.append(replace(best.recipe, corrections=best.recipe.corrections[: -len(biased)]))
     best = trial.best(best, [workshop.carry_out(best.source, best.statistics, variant) for variant in variants])
-    if recipe.wants(EQUALIZE) is None and promising(model, magnitudes(statistics)):
+    if recipe.wants(EQUALIZE) is None and trial.can_tell and promising(model, magnitudes(statistics)):
         best = trial.best(best, [workshop.equalized(best)])
     if recipe.wants(ROUNDING):
         plain, best = best, workshop.rounded(best)

@@ -14,16 +14,13 @@ from fewbits.data import Sample
 from fewbits.engines import Engine, Options
 from fewbits.progress import Progress
 from fewbits.quantization.apply import apply
-from fewbits.quantization.corrections import BIAS, BIAS_MEASURED, EQUALIZE, ROUNDING
+from fewbits.quantization.corrections import BIAS, BIAS_MEASURED, CORRECTION_SAMPLES, EQUALIZE, ROUNDING
 from fewbits.quantization.corrections.bias import mean_shifts, shift_biases
 from fewbits.quantization.corrections.bias_measured import measured_shifts
 from fewbits.quantization.corrections.equalize import equalize
 from fewbits.quantization.corrections.rounding import learn_rounding
 from fewbits.quantization.plan import QuantPlan, plan
 from fewbits.quantization.recipe import Recipe
-
-# For learned rounding and measured bias: thousands of positions in most layers.
-CORRECTION_SAMPLES = 64
 
 
 @dataclass(frozen=True)

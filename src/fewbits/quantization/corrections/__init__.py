@@ -16,3 +16,6 @@ BIAS: Final = "bias"
 BIAS_MEASURED: Final = "bias-measured"
 
 CORRECTIONS: Final = (EQUALIZE, ROUNDING, BIAS, BIAS_MEASURED)
+
+# For those that look at activations: thousands of positions in most layers.
+CORRECTION_SAMPLES: Final = 64

@@ -26,11 +26,11 @@ from fewbits.graph.edits import add_initializer, replace_input
 from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import QParams, round_weights
+from fewbits.quantization.corrections import CORRECTION_SAMPLES
 from fewbits.quantization.corrections.patches import Patches
 from fewbits.quantization.linear import by_channel, weights_of
 from fewbits.quantization.plan import QuantPlan
 
-SAMPLES = 64
 # Bytes of moments held at a time; more layers than fit take another pass.
 _MOMENT_BYTES = 192 << 20
 # Outputs looked at in each sample: in all of them four times as many as the layer has inputs, within bounds.
@@ -107,7 +107,7 @@ class _Layer:
         return 4 * self.groups * self.inputs**2
 
     def see(self, value: NDArray[np.float32]) -> None:
-        wanted = min(max(_ROWS_PER_INPUT * self.inputs // SAMPLES, _LEAST_ROWS), _MOST_ROWS)
+        wanted = min(max(_ROWS_PER_INPUT * self.inputs // CORRECTION_SAMPLES, _LEAST_ROWS), _MOST_ROWS)
         rows = self.patches.draw(value, wanted, self.rng)  # [C, K, n]
         rows = rows.reshape(self.groups, self.inputs, -1)
         if self.moments is None or self.sums is None:
