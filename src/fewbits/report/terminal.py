@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,14 +14,8 @@ from fewbits.measurement.comparison import Comparison
 from fewbits.measurement.records import Measurements
 from fewbits.passes.records import Converted
 from fewbits.quantization.records import Calibrated
+from fewbits.report.screen import screen as _console
 from fewbits.selection.records import Decision, Measured, Outcome
-
-_WIDTH_WITHOUT_TERMINAL = 120
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL)
 
 
 def show_decision(decision: Decision, folder: Path) -> None:
