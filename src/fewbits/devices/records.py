@@ -11,7 +11,7 @@ from fewbits.devices.host import Host
 Level = Literal["native", "emulated", "storage", "no"]
 MEANING: Mapping[Level, str] = {
     "native": "computed in this format",
-    "emulated": "the result is right, computed in another format with no gain in speed",
+    "emulated": "the result is right, computed in another format without a gain",
     "storage": "a file may hold it, computed in another format",
     "no": "impossible",
 }

@@ -51,7 +51,7 @@ def show_devices(table: DeviceTable) -> None:
     for level, meaning in MEANING.items():
         console.print(Text(f"  {level}: {meaning}", style="dim"))
     console.print(
-        Text("  * measured by this project, on an AMD Zen 4; the rest is documented, not measured", style="dim")
+        Text("  * measured by us on an AMD Zen 4; the rest is documented, not measured", style="dim")
     )
     console.print(Text("  the reasons: fewbits devices --device NAME", style="dim"))
     for engine, names in table.here.items():
@@ -61,9 +61,9 @@ def show_devices(table: DeviceTable) -> None:
 
 
 def _grid(table: DeviceTable, console: Console) -> None:
-    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    grid = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for name in ("device", *FORMATS, "also", "last release"):
-        grid.add_column(name, no_wrap=name != "last release", overflow="fold")
+        grid.add_column(name, no_wrap=True)
     for device in table.devices:
         also = " ".join(fact.format for fact in device.facts if fact.format not in FORMATS)
         marks = [_mark(device.fact(name)) for name in FORMATS]
