@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fewbits.devices.accelerators import ACCELERATORS, RETIRED
 from fewbits.devices.host import Host
 from fewbits.devices.processors import PROCESSORS, UNKNOWN_PROCESSOR
@@ -60,6 +62,19 @@ def parts(device: str) -> tuple[str, ...]:
     head, _, children = device.partition(":")
     names = children.split(",") if children else [head]
     return tuple(canonical(name.strip(" -").split(".")[0].split("(")[0]) for name in names)
+
+
+def behind(device: str, have: Sequence[str]) -> tuple[str, ...]:
+    """Of the devices an engine has those that do the work: AUTO:GPU,CPU → GPU, CPU; AUTO:-CPU → all but the CPU."""
+    head, _, children = device.partition(":")
+    if head not in VIRTUAL:
+        return (device,)
+    if not children:
+        return tuple(have) if head == "AUTO" else ()
+    named = [name.strip().split("(")[0] for name in children.split(",")]
+    left_out = {name.removeprefix("-") for name in named if name.startswith("-")}
+    wanted = [name for name in named if not name.startswith("-")]
+    return tuple(wanted or (name for name in have if name not in left_out))
 
 
 def find(device: str, host: Host) -> Device | None:

@@ -24,13 +24,15 @@ class Options:
     """How to run a model: everything that changes speed or arithmetic, so that it can be recorded.
 
     ``precision`` is the format floating-point operators execute in: f32, bf16 or f16.
-    ``threads`` is None for all cores this process may use.
+    ``threads`` is None for all cores this process may use. ``extra`` are the engine's own settings (key, value),
+    passed through.
     """
 
     device: str = "CPU"
     mode: Mode = "latency"
     precision: str = "f32"
     threads: int | None = None
+    extra: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,18 @@ class Engine(ABC):
             EngineError: the engine could not compile or run the model.
         """
 
+    def has(self, device: str) -> bool:
+        """Whether this engine can use the device here."""
+        return device in self.devices()
+
     def check_device(self, device: str) -> None:
         """Raise ``InputError`` that lists what there is where the device is not here."""
-        have = self.devices()
-        if device not in have:
+        if not self.has(device):
             raise InputError(
                 f"{self.name} has no device {device} here",
                 where="--device",
-                fix=f"choose one of {', '.join(have)}",
+                fix=f"choose one of {', '.join(self.devices())}",
             )
+
+    def check_extra(self, device: str, extra: Mapping[str, str]) -> None:  # noqa: B027  (most take what they are given)
+        """Raise ``InputError`` where the engine can tell beforehand that it has no such setting."""

@@ -27,10 +27,11 @@ class Subject:
     precision: str = "f32"
     device: str = "CPU"
     threads: int | None = None
+    extra: tuple[tuple[str, str], ...] = ()
 
     def options(self, mode: Mode) -> Options:
         """How the engine is to run it in latency or throughput mode."""
-        return Options(self.device, mode, self.precision, self.threads)
+        return Options(self.device, mode, self.precision, self.threads, self.extra)
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,7 @@ def show_devices(table: DeviceTable) -> None:
     _grid(table, console)
     for level, meaning in MEANING.items():
         console.print(Text(f"  {level}: {meaning}", style="dim"))
-    console.print(
-        Text("  * measured by us on an AMD Zen 4; the rest is documented, not measured", style="dim")
-    )
+    console.print(Text("  * measured by us on an AMD Zen 4; the rest is documented, not measured", style="dim"))
     console.print(Text("  the reasons: fewbits devices --device NAME", style="dim"))
     for engine, names in table.here.items():
         console.print(Text(f"  {engine} has {', '.join(names)} here", style="dim"))
