@@ -38,9 +38,9 @@ def having(asked: str, device: str) -> tuple[Engine, ...]:
     engines = named(asked)
     found = tuple(engine for engine in engines if engine.has(device))
     if not found:
-        who = f"{engines[0].name} has" if len(engines) == 1 else "no engine has"
+        who = f"{engines[0].name} has no device" if len(engines) == 1 else "no engine has a device"
         there = "; ".join(f"{engine.name}: {', '.join(engine.devices())}" for engine in engines)
-        raise InputError(f"{who} a device {device} here", where="--device", fix=f"there is {there}")
+        raise InputError(f"{who} {device} here", where="--device", fix=f"there is {there}")
     return found
 
 

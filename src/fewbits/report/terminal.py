@@ -66,6 +66,8 @@ def _deploy(decision: Decision) -> str:
         return ""
     mode = "throughput" if decision.budget.objective == "throughput" else "latency"
     settings = outcome.measurement.settings.get(mode, {})
+    if not settings:
+        return ""
     return f" with {outcome.candidate.engine} ({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
@@ -77,13 +79,14 @@ def _row(outcome: Outcome, decision: Decision) -> Sequence[str]:
     m = outcome.measurement
     drop = m.accuracy.drop if m.accuracy else None
     latency = m.timing.latency_ms
+    missing = "withheld" if m.timing.samples_ms.size else "unknown"
     return (
         mark + name,
         f"{m.accuracy.score * 100:.2f}%" if m.accuracy else "",
         f"{drop.estimate * 100:.2f} ({drop.low * 100:.2f}…{drop.high * 100:.2f})" if drop else "reference",
-        "withheld" if math.isnan(latency["p50"]) else f"{latency['p50']:.2f}",
-        f"{_spread(m.timing.round_ms.tolist()):.0%}",
-        "withheld" if math.isnan(m.timing.throughput_fps) else f"{m.timing.throughput_fps:.0f}",
+        missing if math.isnan(latency["p50"]) else f"{latency['p50']:.2f}",
+        "" if math.isnan(latency["p50"]) else f"{_spread(m.timing.round_ms.tolist()):.0%}",
+        missing if math.isnan(m.timing.throughput_fps) else f"{m.timing.throughput_fps:.0f}",
         f"{m.size_bytes / 1e6:.2f}",
         f"{m.memory.peak_bytes / 1e6:.0f}" if m.memory else "",
         shares(m.executed),
