@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from fewbits.errors import ModelError
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
 from fewbits.graph.ops import Role, role
@@ -25,6 +26,9 @@ def round_fp16(model: ir.Model) -> ir.Model:
     """A copy that rounds to FP16 after every operator; the input model stays as it is.
 
     Weights beyond FP16's largest number become that number, as OpenVINO stores them.
+
+    Raises:
+        ModelError: the type of a value is unknown, so that it cannot be told whether to round it.
     """
     model = model.clone()
     for value in list(model.graph.initializers.values()):
@@ -37,6 +41,8 @@ def round_fp16(model: ir.Model) -> ir.Model:
         if role(node.op_type) is Role.CARRY or node.op_type in _SELECT:
             continue
         for value in node.outputs:
+            if value.dtype is None and value.uses():
+                raise ModelError(f"the type of value '{value.name}' is unknown, so it cannot be rounded to FP16")
             if value.dtype == ir.DataType.FLOAT and (value.uses() or value.is_graph_output()):
                 _round(model, value)
     return model

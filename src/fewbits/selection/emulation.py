@@ -81,7 +81,7 @@ def check_rounding() -> None:
     60000 doubled is infinite in FP16; an engine that goes on in FP32 gives 30000 after a quarter of it.
     """
     text = """<ir_version: 8, opset_import: ["" : 17]>
-    canary (float[1] x) => (float[1] y) <float[1] two = {2}, float[1] quarter = {0.25}>
+    canary (float[1] x) => (float[1] y) <float[1] two = {2}, float[1] quarter = {0.25}, float[1] doubled>
     { doubled = Mul(x, two)  y = Mul(doubled, quarter) }"""
     session = TRIALS.compile(round_fp16(ir.from_onnx_text(text)), Options())
     if np.isfinite(session.run({"x": np.array([60000], np.float32)})["y"]).any():
