@@ -88,7 +88,7 @@ def find(device: str, host: Host) -> Device | None:
     return next((d for d in found if d.retired), found[0] if found else None)
 
 
-def named(device: str, host: Host) -> Device:
+def named(device: str, host: Host, where: str = "--device") -> Device:
     """The device of that name.
 
     Raises:
@@ -97,7 +97,7 @@ def named(device: str, host: Host) -> Device:
     found = find(device, host)
     if found is None:
         names = ", ".join(d.name for d in every(host))
-        raise InputError(f"unknown device '{device}'", where="--device", fix=f"one of {names}")
+        raise InputError(f"unknown device '{device}'", where=where, fix=f"one of {names}")
     return found
 
 

@@ -12,11 +12,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.engines.capability import Capability
-from fewbits.errors import InputError
+from fewbits.errors import EngineError, InputError, UnsupportedError
 from fewbits.numerics.tensors import TensorSpec
 
 Arrays = dict[str, NDArray[Any]]
 Mode = Literal["latency", "throughput"]
+_PROBE = """<ir_version: 8, opset_import: ["" : 17]> probe (float[1] x) => (float[1] y) { y = Relu(x) }"""
 
 
 @dataclass(frozen=True)
@@ -137,5 +138,9 @@ class Engine(ABC):
                 fix=f"choose one of {', '.join(self.devices())}",
             )
 
-    def check_extra(self, device: str, extra: Mapping[str, str]) -> None:  # noqa: B027  (most take what they are given)
-        """Raise ``InputError`` where the engine can tell beforehand that it has no such setting."""
+    def check_extra(self, device: str, extra: Mapping[str, str]) -> None:
+        """Raise ``InputError`` where the engine does not take these settings, tried on a model of one operator."""
+        try:
+            self.compile(ir.from_onnx_text(_PROBE), Options(device, extra=tuple(extra.items()))).close()
+        except (EngineError, UnsupportedError) as error:
+            raise InputError(error.what, where="--engine-option", fix="check the key and its value") from error

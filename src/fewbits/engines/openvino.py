@@ -22,6 +22,7 @@ from fewbits.graph.files import as_file
 from fewbits.numerics.tensors import TensorSpec
 
 _HINTS: dict[Mode, str] = {"latency": "LATENCY", "throughput": "THROUGHPUT"}
+_PERFORMANCE = "PERFORMANCE_HINT"
 _PRECISION = "INFERENCE_PRECISION_HINT"
 _ELEMENT = {"f32": "f32", "bf16": "bf16", "f16": "f16"}
 
@@ -119,16 +120,20 @@ class OpenVino(Engine):
         return None
 
     def check_extra(self, device: str, extra: Mapping[str, str]) -> None:
-        """Whether the plugin, or one behind AUTO, HETERO:… or MULTI:…, knows each property."""
+        """Whether the plugin, or one behind AUTO, HETERO:… or MULTI:…, knows each property and takes its value."""
         asked = (device.split(":")[0], *behind(device, self.devices()))
         known = {str(name) for part in asked for name in _core().get_property(part, "SUPPORTED_PROPERTIES")}
         for key in extra:
+            if key in (_PERFORMANCE, _PRECISION):
+                fix = "use --precision, or --formats" if key == _PRECISION else "both modes are measured anyway"
+                raise InputError(f"{key} is set by fewbits itself", where="--engine-option", fix=fix)
             if key not in known:
                 raise InputError(
                     f"OpenVINO's {device} has no property {key}",
                     where="--engine-option",
                     fix=f"one of {', '.join(sorted(known))}",
                 )
+        super().check_extra(device, extra)
 
     def compile(self, source: ir.Model | Path, options: Options) -> Session:
         """Compile for batch 1."""
@@ -163,7 +168,7 @@ def kernel_format(kernel: str) -> str:
 
 def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> tuple[Any, dict[str, str]]:
     settings = {
-        "PERFORMANCE_HINT": _HINTS[options.mode],
+        _PERFORMANCE: _HINTS[options.mode],
         _PRECISION: _ELEMENT[options.precision],
     }
     if options.threads is not None:

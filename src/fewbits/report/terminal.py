@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich import box
@@ -17,6 +17,8 @@ from fewbits.quantization.records import Calibrated
 from fewbits.report.screen import screen as _console
 from fewbits.selection.records import Decision, Measured, Outcome
 
+_UNKNOWN = "unknown"
+
 
 def show_decision(decision: Decision, folder: Path) -> None:
     """The table of candidates, the verdict, and where the files are."""
@@ -25,21 +27,14 @@ def show_decision(decision: Decision, folder: Path) -> None:
     console.print(Text(f"{decision.model} on {host.cpu}, {host.cores} cores", style="bold"))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     metric = "agreement" if decision.metric == "agreement" else decision.metric
-    for name, justify in (
-        ("candidate", "left"),
-        (metric, "right"),
-        ("drop (points)", "right"),
-        ("ms", "right"),
-        ("±", "right"),
-        ("fps", "right"),
-        ("MB", "right"),
-        ("RAM", "right"),
-        ("executed", "left"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for outcome in decision.outcomes:
+    columns = ("candidate", metric, "drop (points)", "ms", "±", "fps", "MB", "RAM", "executed")
+    rows = [_row(outcome, decision) for outcome in decision.outcomes]
+    known = [i for i in range(len(columns)) if any(row[i : i + 1] not in ((), ("",), (_UNKNOWN,)) for row in rows)]
+    for i in known:
+        table.add_column(columns[i], justify="left" if i in (0, 8) else "right", no_wrap=True)
+    for outcome, row in zip(decision.outcomes, rows, strict=True):
         style = "bold green" if outcome.candidate.name == decision.chosen else ""
-        table.add_row(*map(Text, _row(outcome, decision)), style=style)
+        table.add_row(*(Text(row[i] if i < len(row) else "") for i in known), style=style)
     console.print(table)
     for outcome in decision.outcomes:
         name = outcome.candidate.name
@@ -54,6 +49,10 @@ def show_decision(decision: Decision, folder: Path) -> None:
         console.print(Text(f"The report is in {folder / 'decision.json'}."))
         return
     console.print(Text(f"{decision.reason}.", style="bold green"))
+    for outcome in decision.outcomes:
+        if outcome.candidate.name == decision.chosen and isinstance(outcome, Measured):
+            for note in outcome.measurement.notes:
+                console.print(Text(f"  {note}", style="dim"))
     files = ", ".join(str(folder / file) for file in decision.files)
     console.print(Text(f"Deploy {files}{_deploy(decision)}; all figures: {folder / 'decision.json'}."))
     console.print(Text(f"{decision.seconds:.0f} s."))
@@ -71,7 +70,7 @@ def _deploy(decision: Decision) -> str:
     return f" with {outcome.candidate.engine} ({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
-def _row(outcome: Outcome, decision: Decision) -> Sequence[str]:
+def _row(outcome: Outcome, decision: Decision) -> tuple[str, ...]:
     name = outcome.candidate.name
     mark = "→ " if name == decision.chosen else "  "
     if not isinstance(outcome, Measured):
@@ -79,7 +78,7 @@ def _row(outcome: Outcome, decision: Decision) -> Sequence[str]:
     m = outcome.measurement
     drop = m.accuracy.drop if m.accuracy else None
     latency = m.timing.latency_ms
-    missing = "withheld" if m.timing.samples_ms.size else "unknown"
+    missing = "withheld" if m.timing.samples_ms.size else _UNKNOWN
     return (
         mark + name,
         f"{m.accuracy.score * 100:.2f}%" if m.accuracy else "",
