@@ -60,8 +60,8 @@ def canonical(device: str) -> str:
 def parts(device: str) -> tuple[str, ...]:
     """The devices behind a device string, without numbers: ``HETERO:GPU.1,CPU`` → GPU, CPU; ``CPU`` → CPU."""
     head, _, children = device.partition(":")
-    names = children.split(",") if children else [head]
-    return tuple(canonical(name.strip(" -").split(".")[0].split("(")[0]) for name in names)
+    names = [name.strip() for name in children.split(",") if name.strip()[:1] not in ("", "-")] or [head]
+    return tuple(canonical(name.split(".")[0].split("(")[0]) for name in names)
 
 
 def behind(device: str, have: Sequence[str]) -> tuple[str, ...]:
