@@ -118,7 +118,7 @@ def pair(drop: float | None, size: int = 500) -> list[Outcome]:
         measurement = Measurement(Timing.unknown(), size, accuracy=accuracy)
         return Measured(Candidate(name, "e", format, "f32"), format, measurement, ())
 
-    interval = None if drop is None else Drop(drop, drop - 0.004, drop + 0.004, 0.95, 400)
+    interval = None if drop is None else Drop(drop, drop - 0.004, drop + 0.004, 0.95, "bonett-price", 400)
     return [one("cpu-fp32", "fp32", 1000, None), one("myriad-fp16", "fp16", size, interval)]
 
 
