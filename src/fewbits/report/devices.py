@@ -47,7 +47,9 @@ def show_devices(table: DeviceTable) -> None:
         console.print()
         _explain(table.asked, console)
         return
+    console.print()
     _grid(table, console)
+    console.print()
     for level, meaning in MEANING.items():
         console.print(Text(f"  {level}: {meaning}", style="dim"))
     console.print(Text("  * measured by us on an AMD Zen 4; the rest is documented, not measured", style="dim"))
