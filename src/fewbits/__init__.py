@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fewbits.verbs.compare import compare as compare
     from fewbits.verbs.convert import convert as convert
     from fewbits.verbs.demo import demo as demo
+    from fewbits.verbs.devices import list_devices as list_devices
     from fewbits.verbs.inputs import DataOptions as DataOptions
     from fewbits.verbs.measure import measure as measure
 
@@ -41,6 +42,7 @@ _HOMES = {
     "compare": "fewbits.verbs.compare",
     "convert": "fewbits.verbs.convert",
     "demo": "fewbits.verbs.demo",
+    "list_devices": "fewbits.verbs.devices",
     "load": "fewbits.frontends",
     "measure": "fewbits.verbs.measure",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -43,7 +44,7 @@ def gather(
         keeping(stream(dataset, workers=2, on_bad=bad), kept, keep),
         len(dataset),
         engine,
-        Options(options.device, "throughput", precision, options.threads),
+        replace(options, mode="throughput", precision=precision),
         sample_fingerprint=dataset.fingerprint(),
         progress=lambda done: progress.step("calibration", done, len(dataset)),
     )

@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from fewbits.cli.console import ConsoleProgress, say
-from fewbits.cli.options import common_options, data_option, data_options, engine_option, percent, seconds
+from fewbits.cli.options import (
+    common_options,
+    data_option,
+    data_options,
+    engine_option,
+    engine_settings,
+    percent,
+    seconds,
+)
 from fewbits.errors import BudgetError
 from fewbits.selection.records import Decision, Objective
 from fewbits.verbs.inputs import DataOptions
@@ -41,6 +49,8 @@ from fewbits.verbs.inputs import DataOptions
     help="How INT8 ranges are found.",
 )
 @engine_option()
+@engine_settings
+@click.option("--emulate", is_flag=True, help="Try an FP16-only device that is not here (MYRIAD, HDDL): no speed.")
 @click.option("--resume", is_flag=True, help="Go on with a stopped run in the same folder.")
 @click.option(
     "-o",
@@ -62,6 +72,8 @@ def choose(
     formats: str,
     method: str,
     engine: str,
+    engine_options: tuple[str, ...],
+    emulate: bool,
     resume: bool,
     out: Path,
     device: str,
@@ -86,6 +98,8 @@ def choose(
             budget=budget,
             engine=engine,
             device=device,
+            engine_options=engine_options,
+            emulate=emulate,
             formats=tuple(name.strip() for name in formats.split(",") if name.strip()),
             threads=threads,
             method=method,

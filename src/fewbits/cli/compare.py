@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fewbits.cli.console import ConsoleProgress, say
-from fewbits.cli.options import data_option, data_options
+from fewbits.cli.options import data_option, data_options, device_option
 from fewbits.verbs.inputs import DataOptions
 
 
@@ -16,16 +16,17 @@ from fewbits.verbs.inputs import DataOptions
 @click.argument("other", type=click.Path(path_type=Path))
 @data_option(required=True)
 @data_options
+@device_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def compare(reference: Path, other: Path, options: DataOptions, as_json: bool, debug: bool) -> None:  # noqa: ARG001
+def compare(reference: Path, other: Path, options: DataOptions, device: str, as_json: bool, debug: bool) -> None:  # noqa: ARG001
     """Compare every activation of OTHER with that of REFERENCE on the same samples."""
     from fewbits.report.json_view import comparison_json, dumps
     from fewbits.report.terminal import show_comparison
     from fewbits.verbs.compare import compare as run
 
     with ConsoleProgress() as progress:
-        result = run(reference, other, options, progress=progress)
+        result = run(reference, other, options, device=device, progress=progress)
     if as_json:
         say(dumps(comparison_json(result)).rstrip())
     else:

@@ -14,10 +14,9 @@ from fewbits.cli.console import ConsoleProgress, say
 @click.option(
     "--to",
     type=click.Choice(["fp32", "fp16", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="Format of the weights, and of FP16 ONNX operators.",
+    help="Format of the weights, and of FP16 ONNX operators (default: what --target takes, else fp32).",
 )
+@click.option("--target", metavar="DEVICE", help="The device it is for: CPU, GPU, NPU, MYRIAD, HDDL, …")
 @click.option(
     "--input-shape",
     "shapes",
@@ -28,14 +27,22 @@ from fewbits.cli.console import ConsoleProgress, say
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="OUT.onnx or OUT.xml (IR).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def convert(model: Path, to: str, shapes: tuple[str, ...], out: Path, as_json: bool, debug: bool) -> None:  # noqa: ARG001
+def convert(
+    model: Path,
+    to: str | None,
+    target: str | None,
+    shapes: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+    debug: bool,  # noqa: ARG001
+) -> None:
     """Simplify MODEL, write it, and check that it still computes the same."""
     from fewbits.report.json_view import converted_json, dumps
     from fewbits.report.terminal import show_converted
     from fewbits.verbs.convert import convert as run
 
     with ConsoleProgress() as progress:
-        result = run(model, out=out, to=to, input_shapes=shapes, progress=progress)
+        result = run(model, out=out, to=to, device=target, input_shapes=shapes, progress=progress)
     if as_json:
         say(dumps(converted_json(result)).rstrip())
     else:

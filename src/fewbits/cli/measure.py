@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from fewbits.cli.console import ConsoleProgress, say
-from fewbits.cli.options import common_options, data_option, data_options, engine_option
+from fewbits.cli.options import common_options, data_option, data_options, engine_option, engine_settings
 from fewbits.verbs.inputs import DataOptions
 
 
@@ -16,6 +16,7 @@ from fewbits.verbs.inputs import DataOptions
 @data_option(required=False)
 @data_options
 @engine_option()
+@engine_settings
 @click.option(
     "--precision",
     type=click.Choice(["f32", "bf16", "f16"]),
@@ -28,6 +29,7 @@ def measure(
     models: tuple[Path, ...],
     options: DataOptions,
     engine: str,
+    engine_options: tuple[str, ...],
     precision: str,
     device: str,
     threads: int | None,
@@ -44,6 +46,7 @@ def measure(
             options,
             engine=engine,
             device=device,
+            engine_options=engine_options,
             precision=precision,
             threads=threads,
             progress=progress,

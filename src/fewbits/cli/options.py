@@ -49,8 +49,14 @@ _DATA_NAMES = [
     "samples",
     "seed",
 ]
+_DEVICE = click.option(
+    "--device",
+    default="CPU",
+    show_default=True,
+    help="CPU, GPU, AUTO:GPU,CPU, CUDA, …: what an engine has here.",
+)
 _COMMON = (
-    click.option("--device", default="CPU", show_default=True, help="Device string of the engine."),
+    _DEVICE,
     click.option("--threads", type=click.IntRange(min=1), help="Threads to run with (default: all cores)."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output."),
     click.option("--debug", is_flag=True, help="Show tracebacks."),
@@ -76,6 +82,22 @@ def engine_option(default: str = "all") -> Callable[[Function], Function]:
         show_default=True,
         help="Engines to use.",
     )
+
+
+def engine_settings(function: Function) -> Function:
+    """``--engine-option``."""
+    return click.option(
+        "--engine-option",
+        "engine_options",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="A setting of the engine named by --engine, passed through; repeatable.",
+    )(function)
+
+
+def device_option(function: Function) -> Function:
+    """``--device`` alone."""
+    return _DEVICE(function)
 
 
 def data_options(function: Function) -> Function:

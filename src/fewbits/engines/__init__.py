@@ -29,6 +29,21 @@ def named(asked: str) -> tuple[Engine, ...]:
     return (ENGINES[asked],)
 
 
+def having(asked: str, device: str) -> tuple[Engine, ...]:
+    """Of the engines behind ``--engine`` those that have this device here.
+
+    Raises:
+        InputError: there is no such engine, or none has the device; the fix lists what there is.
+    """
+    engines = named(asked)
+    found = tuple(engine for engine in engines if engine.has(device))
+    if not found:
+        who = f"{engines[0].name} has no device" if len(engines) == 1 else "no engine has a device"
+        there = "; ".join(f"{engine.name}: {', '.join(engine.devices())}" for engine in engines)
+        raise InputError(f"{who} {device} here", where="--device", fix=f"there is {there}")
+    return found
+
+
 __all__ = [
     "ENGINES",
     "ORACLE",
@@ -41,5 +56,6 @@ __all__ = [
     "Options",
     "Profile",
     "Session",
+    "having",
     "named",
 ]

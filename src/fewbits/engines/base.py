@@ -12,11 +12,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.engines.capability import Capability
-from fewbits.errors import InputError
+from fewbits.errors import EngineError, InputError, UnsupportedError
 from fewbits.numerics.tensors import TensorSpec
 
 Arrays = dict[str, NDArray[Any]]
 Mode = Literal["latency", "throughput"]
+_PROBE = """<ir_version: 8, opset_import: ["" : 17]> probe (float[1] x) => (float[1] y) { y = Relu(x) }"""
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,15 @@ class Options:
     """How to run a model: everything that changes speed or arithmetic, so that it can be recorded.
 
     ``precision`` is the format floating-point operators execute in: f32, bf16 or f16.
-    ``threads`` is None for all cores this process may use.
+    ``threads`` is None for all cores this process may use. ``extra`` are the engine's own settings (key, value),
+    passed through.
     """
 
     device: str = "CPU"
     mode: Mode = "latency"
     precision: str = "f32"
     threads: int | None = None
+    extra: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,12 +125,22 @@ class Engine(ABC):
             EngineError: the engine could not compile or run the model.
         """
 
+    def has(self, device: str) -> bool:
+        """Whether this engine can use the device here."""
+        return device in self.devices()
+
     def check_device(self, device: str) -> None:
         """Raise ``InputError`` that lists what there is where the device is not here."""
-        have = self.devices()
-        if device not in have:
+        if not self.has(device):
             raise InputError(
                 f"{self.name} has no device {device} here",
                 where="--device",
-                fix=f"choose one of {', '.join(have)}",
+                fix=f"choose one of {', '.join(self.devices())}",
             )
+
+    def check_extra(self, device: str, extra: Mapping[str, str]) -> None:
+        """Raise ``InputError`` where the engine does not take these settings, tried on a model of one operator."""
+        try:
+            self.compile(ir.from_onnx_text(_PROBE), Options(device, extra=tuple(extra.items()))).close()
+        except (EngineError, UnsupportedError) as error:
+            raise InputError(error.what, where="--engine-option", fix="check the key and its value") from error

@@ -1,4 +1,4 @@
-"""ONNX Runtime on its CPU provider: compile, run, profile."""
+"""ONNX Runtime on its CPU provider, or another that is installed: compile, run, profile."""
 
 from __future__ import annotations
 
@@ -46,6 +46,14 @@ _TYPES = {
 }
 _FORMATS = {"uint8": "i8", "int8": "i8", "float16": "f16", "bfloat16": "bf16", "float": "f32", "int64": "i64"}
 _WARM_UP = 3
+# Device → its execution provider, and the providers that take what it leaves, in order.
+_PROVIDERS = {
+    "CPU": ("CPUExecutionProvider",),
+    "CUDA": ("CUDAExecutionProvider", "CPUExecutionProvider"),
+    "TENSORRT": ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+    "DIRECTML": ("DmlExecutionProvider", "CPUExecutionProvider"),
+    "COREML": ("CoreMLExecutionProvider", "CPUExecutionProvider"),
+}
 
 
 def _runtime() -> Any:
@@ -58,7 +66,7 @@ def _runtime() -> Any:
 
 @dataclass(frozen=True)
 class OnnxRuntime(Engine):
-    """Microsoft's engine; fewbits uses its CPU execution provider."""
+    """Microsoft's engine; a device is one of its execution providers."""
 
     name: ClassVar[str] = "onnxruntime"
 
@@ -71,15 +79,18 @@ class OnnxRuntime(Engine):
         return str(_runtime().__version__)
 
     def devices(self) -> tuple[str, ...]:
-        """Only the CPU provider is offered."""
-        return ("CPU",)
+        """The providers of this build that are devices, CPU first."""
+        built_in = _runtime().get_available_providers()
+        return tuple(device for device, providers in _PROVIDERS.items() if providers[0] in built_in)
 
     def refuses(self, precision: str, device: str) -> str | None:
-        """The CPU provider computes floating point in FP32 on x86; other formats are cast around."""
+        """The CPU provider computes floating point in FP32 on x86; the others compute in what the model's file says."""
         if precision == "f32":
             return None
         name = {"bf16": "BF16", "f16": "FP16"}[precision]
-        return f"ONNX Runtime's {device} provider has no {name} kernels for convolutions"
+        if device == "CPU":
+            return f"ONNX Runtime's {device} provider has no {name} kernels for convolutions"
+        return f"ONNX Runtime's {device} provider executes what the file holds; it takes no order to run it in {name}"
 
     def compile(self, source: ir.Model | Path, options: Options) -> Session:
         """Compile; latency mode spreads one run over all threads, throughput mode runs one sample per thread."""
@@ -123,20 +134,36 @@ class _Session(Session):
         config.log_severity_level = 4
         config.intra_op_num_threads = threads if options.mode == "latency" else 1
         config.inter_op_num_threads = 1
+        device, extra = options.device, dict(options.extra)
+        if device not in _PROVIDERS:
+            raise UnsupportedError(f"ONNX Runtime has no device {device}")
+        chain: list[Any] = [name for name in _PROVIDERS[device] if name in ort.get_available_providers()]
+        if device == "DIRECTML":  # it refuses sessions that plan their memory ahead
+            config.enable_mem_pattern = False
+        if device == "CPU":
+            for key, value in extra.items():
+                config.add_session_config_entry(key, value)
+        else:
+            chain[0] = (chain[0], extra)
         if profile_prefix:
             config.enable_profiling = True
             config.profile_file_prefix = profile_prefix
         try:
             with as_file(source) as path:
-                self._session = ort.InferenceSession(str(path), config, providers=["CPUExecutionProvider"])
+                self._session = ort.InferenceSession(str(path), config, providers=chain)
         except FewbitsError:
             raise
         except Exception as error:  # pybind raises several types of its own
             raise EngineError(f"ONNX Runtime cannot compile it: {_first_line(error)}") from error
+        # A provider whose libraries are missing is dropped without a word; that must not pass for a measurement.
+        if _PROVIDERS[device][0] not in (got := self._session.get_providers()):
+            raise EngineError(f"ONNX Runtime could not start {device} and would run on {', '.join(got)}")
         self.slots = 1 if options.mode == "latency" else threads
         self.settings = {
             "intra_op_num_threads": str(config.intra_op_num_threads),
             "concurrent_runs": str(self.slots),
+            **({} if device == "CPU" else {"provider": _PROVIDERS[device][0]}),
+            **extra,
         }
         self.inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self.outputs = tuple(_spec(node) for node in self._session.get_outputs())

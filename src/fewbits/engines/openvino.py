@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from fewbits.devices.lookup import VIRTUAL, behind
 from fewbits.engines.base import Arrays, Engine, Mode, OpTime, Options, Profile, Session
 from fewbits.engines.capability import Capability
 from fewbits.errors import EngineError, InputError, UnsupportedError
@@ -21,6 +22,8 @@ from fewbits.graph.files import as_file
 from fewbits.numerics.tensors import TensorSpec
 
 _HINTS: dict[Mode, str] = {"latency": "LATENCY", "throughput": "THROUGHPUT"}
+_PERFORMANCE = "PERFORMANCE_HINT"
+_PRECISION = "INFERENCE_PRECISION_HINT"
 _ELEMENT = {"f32": "f32", "bf16": "bf16", "f16": "f16"}
 
 # The last part of a CPU kernel's name says what it computes in: brgconv_avx512_I8, jit_avx512_bf16.
@@ -95,18 +98,42 @@ class OpenVino(Engine):
         return str(library().__version__).split("-")[0]
 
     def devices(self) -> tuple[str, ...]:
-        """The plugin devices found here."""
+        """The plugin devices found here; AUTO, HETERO:… and MULTI:… of them can be used as well."""
         return tuple(_core().available_devices)
+
+    def has(self, device: str) -> bool:
+        """Whether the device, or all devices behind AUTO, HETERO:… or MULTI:…, are here."""
+        have = set(self.devices())
+        have |= {name.split(".")[0] for name in have} | {f"{name}.0" for name in have if name == "GPU"}
+        children = behind(device, self.devices())
+        return bool(children) and set(children) <= have
 
     def refuses(self, precision: str, device: str) -> str | None:
         """Why the device does not compute in this precision (it says so itself in its capabilities)."""
         if precision == "f32":
             return None
-        have = _core().get_property(device, "OPTIMIZATION_CAPABILITIES")
         wanted = {"bf16": "BF16", "f16": "FP16"}[precision]
-        if wanted in have:
-            return None
-        return f"this {device} has no {wanted} arithmetic (it reports {', '.join(sorted(map(str, have)))})"
+        for child in behind(device, self.devices()):
+            have = _core().get_property(child, "OPTIMIZATION_CAPABILITIES")
+            if wanted not in have:
+                return f"this {child} has no {wanted} arithmetic (it reports {', '.join(sorted(map(str, have)))})"
+        return None
+
+    def check_extra(self, device: str, extra: Mapping[str, str]) -> None:
+        """Whether the plugin, or one behind AUTO, HETERO:… or MULTI:…, knows each property and takes its value."""
+        asked = (device.split(":")[0], *behind(device, self.devices()))
+        known = {str(name) for part in asked for name in _core().get_property(part, "SUPPORTED_PROPERTIES")}
+        for key in extra:
+            if key in (_PERFORMANCE, _PRECISION):
+                fix = "use --precision, or --formats" if key == _PRECISION else "both modes are measured anyway"
+                raise InputError(f"{key} is set by fewbits itself", where="--engine-option", fix=fix)
+            if key not in known:
+                raise InputError(
+                    f"OpenVINO's {device} has no property {key}",
+                    where="--engine-option",
+                    fix=f"one of {', '.join(sorted(known))}",
+                )
+        super().check_extra(device, extra)
 
     def compile(self, source: ir.Model | Path, options: Options) -> Session:
         """Compile for batch 1."""
@@ -141,11 +168,12 @@ def kernel_format(kernel: str) -> str:
 
 def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> tuple[Any, dict[str, str]]:
     settings = {
-        "PERFORMANCE_HINT": _HINTS[options.mode],
-        "INFERENCE_PRECISION_HINT": _ELEMENT[options.precision],
+        _PERFORMANCE: _HINTS[options.mode],
+        _PRECISION: _ELEMENT[options.precision],
     }
     if options.threads is not None:
         settings["INFERENCE_NUM_THREADS"] = str(options.threads)
+    settings |= dict(options.extra)
     core = _core()
     try:
         with as_file(source) as path:
@@ -154,10 +182,18 @@ def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> t
             compiled = core.compile_model(model, options.device, {**settings, "PERF_COUNT": profiling})
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot compile it: {first_line(error)}") from error
-    got = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
-    if got != _ELEMENT[options.precision]:
-        raise UnsupportedError(f"asked for {options.precision}, this {options.device} would execute {got}")
+    for device, got in _granted(compiled, options.device).items():
+        if got != _ELEMENT[options.precision]:
+            raise UnsupportedError(f"asked for {options.precision}, this {device} would execute {got}")
     return compiled, settings
+
+
+def _granted(compiled: Any, device: str) -> dict[str, str]:
+    """Device → the precision it will execute; AUTO, HETERO and MULTI only know that of the devices behind them."""
+    if device.split(":")[0] not in VIRTUAL:
+        return {device: compiled.get_property(_PRECISION).to_string()}
+    behind = compiled.get_property("DEVICE_PROPERTIES")
+    return {name: found[_PRECISION].to_string() for name, found in behind.items() if _PRECISION in found}
 
 
 def _to_batch_one(model: Any) -> None:

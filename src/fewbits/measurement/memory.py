@@ -27,6 +27,7 @@ def measure_memory(subject: Subject) -> Memory:
         "device": subject.device,
         "precision": subject.precision,
         "threads": subject.threads,
+        "extra": subject.extra,
     }
     command = [sys.executable, "-m", "fewbits.measurement.memory", json.dumps(job)]
     try:
@@ -74,7 +75,8 @@ def _work(job: dict[str, Any]) -> dict[str, Any]:
     engine = ENGINES[job["engine"]]
     engine.devices()
     baseline = peak_rss_bytes()
-    options = Options(device=job["device"], precision=job["precision"], threads=job["threads"])
+    extra = tuple((key, value) for key, value in job["extra"])
+    options = Options(device=job["device"], precision=job["precision"], threads=job["threads"], extra=extra)
     session = engine.compile(Path(job["path"]), options)
     feed = {spec.name: np.zeros(spec.single, spec.dtype) for spec in session.inputs}
     for _ in range(_RUNS):

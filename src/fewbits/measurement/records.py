@@ -27,10 +27,11 @@ class Subject:
     precision: str = "f32"
     device: str = "CPU"
     threads: int | None = None
+    extra: tuple[tuple[str, str], ...] = ()
 
     def options(self, mode: Mode) -> Options:
         """How the engine is to run it in latency or throughput mode."""
-        return Options(self.device, mode, self.precision, self.threads)
+        return Options(self.device, mode, self.precision, self.threads, self.extra)
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,16 @@ class Timing:
     round_ms: NDArray[np.float64]
     round_fps: NDArray[np.float64]
 
+    @classmethod
+    def unknown(cls) -> Timing:
+        """No speed at all: of a model that only its device could have timed."""
+        return cls(np.empty(0), np.empty(0), np.empty(0))
+
     @property
     def latency_ms(self) -> dict[str, float]:
-        """p50, p90, p99 over all timed runs, and their number."""
+        """p50, p90, p99 over all timed runs, and their number; NaN where there are none."""
+        if not self.samples_ms.size:
+            return {"p50": np.nan, "p90": np.nan, "p99": np.nan, "n": 0}
         p50, p90, p99 = (float(v) for v in np.percentile(self.samples_ms, (50, 90, 99)))
         return {"p50": p50, "p90": p90, "p99": p99, "n": int(self.samples_ms.size)}
 
@@ -63,8 +71,8 @@ class Timing:
 
     @property
     def throughput_fps(self) -> float:
-        """The median round."""
-        return float(np.median(self.round_fps))
+        """The median round; NaN where there is none."""
+        return np.nan if not self.round_fps.size else float(np.median(self.round_fps))
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ def measurement_json(measurement: Measurement) -> dict[str, Any]:
     """Speed, size, memory, executed shares, accuracy."""
     accuracy, memory = measurement.accuracy, measurement.memory
     return {
-        "latency_ms": measurement.timing.latency_ms,
+        "latency_ms": measurement.timing.latency_ms if measurement.timing.samples_ms.size else None,
         "throughput_fps": measurement.timing.throughput_fps,
         "size_bytes": measurement.size_bytes,
         "peak_rss_bytes": memory.peak_bytes if memory else None,

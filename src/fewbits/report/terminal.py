@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,14 +14,10 @@ from fewbits.measurement.comparison import Comparison
 from fewbits.measurement.records import Measurements
 from fewbits.passes.records import Converted
 from fewbits.quantization.records import Calibrated
+from fewbits.report.screen import screen as _console
 from fewbits.selection.records import Decision, Measured, Outcome
 
-_WIDTH_WITHOUT_TERMINAL = 120
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL)
+_UNKNOWN = "unknown"
 
 
 def show_decision(decision: Decision, folder: Path) -> None:
@@ -32,21 +27,14 @@ def show_decision(decision: Decision, folder: Path) -> None:
     console.print(Text(f"{decision.model} on {host.cpu}, {host.cores} cores", style="bold"))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     metric = "agreement" if decision.metric == "agreement" else decision.metric
-    for name, justify in (
-        ("candidate", "left"),
-        (metric, "right"),
-        ("drop (points)", "right"),
-        ("ms", "right"),
-        ("±", "right"),
-        ("fps", "right"),
-        ("MB", "right"),
-        ("RAM", "right"),
-        ("executed", "left"),
-    ):
-        table.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for outcome in decision.outcomes:
+    columns = ("candidate", metric, "drop (points)", "ms", "±", "fps", "MB", "RAM", "executed")
+    rows = [_row(outcome, decision) for outcome in decision.outcomes]
+    known = [i for i in range(len(columns)) if any(row[i : i + 1] not in ((), ("",), (_UNKNOWN,)) for row in rows)]
+    for i in known:
+        table.add_column(columns[i], justify="left" if i in (0, 8) else "right", no_wrap=True)
+    for outcome, row in zip(decision.outcomes, rows, strict=True):
         style = "bold green" if outcome.candidate.name == decision.chosen else ""
-        table.add_row(*map(Text, _row(outcome, decision)), style=style)
+        table.add_row(*(Text(row[i] if i < len(row) else "") for i in known), style=style)
     console.print(table)
     for outcome in decision.outcomes:
         name = outcome.candidate.name
@@ -61,6 +49,10 @@ def show_decision(decision: Decision, folder: Path) -> None:
         console.print(Text(f"The report is in {folder / 'decision.json'}."))
         return
     console.print(Text(f"{decision.reason}.", style="bold green"))
+    for outcome in decision.outcomes:
+        if outcome.candidate.name == decision.chosen and isinstance(outcome, Measured):
+            for note in outcome.measurement.notes:
+                console.print(Text(f"  {note}", style="dim"))
     files = ", ".join(str(folder / file) for file in decision.files)
     console.print(Text(f"Deploy {files}{_deploy(decision)}; all figures: {folder / 'decision.json'}."))
     console.print(Text(f"{decision.seconds:.0f} s."))
@@ -73,10 +65,12 @@ def _deploy(decision: Decision) -> str:
         return ""
     mode = "throughput" if decision.budget.objective == "throughput" else "latency"
     settings = outcome.measurement.settings.get(mode, {})
+    if not settings:
+        return ""
     return f" with {outcome.candidate.engine} ({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
-def _row(outcome: Outcome, decision: Decision) -> Sequence[str]:
+def _row(outcome: Outcome, decision: Decision) -> tuple[str, ...]:
     name = outcome.candidate.name
     mark = "→ " if name == decision.chosen else "  "
     if not isinstance(outcome, Measured):
@@ -84,13 +78,14 @@ def _row(outcome: Outcome, decision: Decision) -> Sequence[str]:
     m = outcome.measurement
     drop = m.accuracy.drop if m.accuracy else None
     latency = m.timing.latency_ms
+    missing = "withheld" if m.timing.samples_ms.size else _UNKNOWN
     return (
         mark + name,
         f"{m.accuracy.score * 100:.2f}%" if m.accuracy else "",
         f"{drop.estimate * 100:.2f} ({drop.low * 100:.2f}…{drop.high * 100:.2f})" if drop else "reference",
-        "withheld" if math.isnan(latency["p50"]) else f"{latency['p50']:.2f}",
-        f"{_spread(m.timing.round_ms.tolist()):.0%}",
-        "withheld" if math.isnan(m.timing.throughput_fps) else f"{m.timing.throughput_fps:.0f}",
+        missing if math.isnan(latency["p50"]) else f"{latency['p50']:.2f}",
+        "" if math.isnan(latency["p50"]) else f"{_spread(m.timing.round_ms.tolist()):.0%}",
+        missing if math.isnan(m.timing.throughput_fps) else f"{m.timing.throughput_fps:.0f}",
         f"{m.size_bytes / 1e6:.2f}",
         f"{m.memory.peak_bytes / 1e6:.0f}" if m.memory else "",
         shares(m.executed),

@@ -104,7 +104,7 @@ def _problem(outcome: Measured, reference: Measured, gain: _Gain, budget: Budget
     if drop is None:
         return "its accuracy could not be measured"
     if drop.estimate > budget.max_drop:
-        return f"{_change(drop)}, more than the {budget.max_drop * 100:g} allowed"
+        return f"{change(drop)}, more than the {budget.max_drop * 100:g} allowed"
     limit = _limit(outcome, budget)
     if limit:
         return limit
@@ -161,17 +161,18 @@ def _why(winner: Measured, reference: Measured, gain: _Gain, budget: Budget) -> 
     drop = winner.measurement.accuracy.drop if winner.measurement.accuracy else None
     if drop is None:
         return sentence
-    return f"{sentence} and {_change(drop)}; {_proof(drop, budget)}"
+    return f"{sentence} and {change(drop)}; {proof(drop, budget)}"
 
 
-def _change(drop: Drop) -> str:
+def change(drop: Drop) -> str:
     """The drop in words: ``loses 0.31 points (95% interval of the drop -0.54 to 1.16)``."""
     word = "gains" if drop.estimate < 0 else "loses"
     interval = f"{drop.confidence:.0%} interval of the drop {drop.low * 100:.2f} to {drop.high * 100:.2f}"
     return f"{word} {abs(drop.estimate) * 100:.2f} points ({interval})"
 
 
-def _proof(drop: Drop, budget: Budget) -> str:
+def proof(drop: Drop, budget: Budget) -> str:
+    """Whether the samples show that the drop is inside the budget."""
     allowed = f"the {budget.max_drop * 100:g} allowed"
     if drop.high <= budget.max_drop:
         return f"proven inside {allowed}"

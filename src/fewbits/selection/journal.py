@@ -14,8 +14,9 @@ from fewbits.files import SCRATCH, output_error
 NAME = "journal.jsonl"
 CANDIDATES = "candidates"
 MODEL = "model.onnx"
+MODEL_IR = ("model.xml", "model.bin")
 # What a run writes into its folder besides candidates and the journal.
-RESULTS = (MODEL, f"{MODEL}.data", "preprocess.toml", "decision.json", "statistics.npz")
+RESULTS = (MODEL, f"{MODEL}.data", *MODEL_IR, "preprocess.toml", "decision.json", "statistics.npz")
 
 
 def clear(folder: Path) -> None:

@@ -17,7 +17,8 @@ from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics
 from fewbits.data import BadSamples, Dataset, Sample, first, stream
 from fewbits.devices.host import detect
-from fewbits.engines import TRIALS, Engine, Options, named
+from fewbits.devices.lookup import impossible
+from fewbits.engines import TRIALS, Engine, Options, having
 from fewbits.errors import EngineError
 from fewbits.files import make_folder, output_error, whole_file, write_text
 from fewbits.measurement.metrics import Metric
@@ -51,6 +52,7 @@ class Job:
     folder: Path
     engine: str = "all"
     device: str = "CPU"
+    extra: tuple[tuple[str, str], ...] = ()
     formats: tuple[str, ...] = FORMATS
     threads: int | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -68,10 +70,8 @@ def run(job: Job, progress: Progress) -> Decision:
         EngineError: FP32 runs on none of the engines.
     """
     start = time.monotonic()
-    asked = named(job.engine)
-    for engine in asked:
-        engine.check_device(job.device)
-    wanted, refused = candidates(asked, job.formats, job.device, job.recipe)
+    asked, host = having(job.engine, job.device), detect()
+    wanted, refused = candidates(asked, job.formats, job.device, job.recipe, impossible(job.device, host))
     make_folder(job.folder)
     journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
     tuned = _calibrate(job, asked, wanted, journal, progress)
@@ -85,7 +85,7 @@ def run(job: Job, progress: Progress) -> Decision:
         model=str(job.path),
         metric=job.metric.name,
         budget=job.budget,
-        host=detect(),
+        host=host,
         reference=verdict.reference,
         chosen=verdict.chosen,
         reason=verdict.reason,
@@ -107,6 +107,7 @@ def _fingerprint(job: Job, asked: Sequence[Engine]) -> str:
         job.metric.name,
         job.recipe.fingerprint(),
         job.device,
+        *[f"{key}={value}" for key, value in job.extra],
         str(job.threads),
         str(job.seed),
         ",".join(job.formats),
@@ -123,7 +124,7 @@ def _calibrate(
     if not needed:
         return {}
     path = job.folder / "statistics.npz"
-    options = Options(job.device, threads=job.threads)
+    options = Options(job.device, threads=job.threads, extra=job.extra)
     names = values_to_watch(job.model, job.recipe, [engine.capability for engine in needed])
     samples: list[Sample] = []
 
@@ -176,7 +177,9 @@ def _build_all(
 
 def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Progress, start: float) -> Trial:
     subjects = {
-        name: Subject(name, job.folder / b.file, b.candidate.engine, b.candidate.precision, job.device, job.threads)
+        name: Subject(
+            name, job.folder / b.file, b.candidate.engine, b.candidate.precision, job.device, job.threads, job.extra
+        )
         for name, b in built.items()
     }
     trial = Trial(subjects, journal, progress)

@@ -139,7 +139,7 @@ class Trial:
             found = evaluate(
                 sessions,
                 f"{reference} {_MODES[0]}",
-                _until(stream(data, workers=2, on_bad=bad), deadline),
+                until(stream(data, workers=2, on_bad=bad), deadline),
                 metric,
                 progress=lambda done: self.progress.step("accuracy", done, len(data)),
             )
@@ -239,7 +239,7 @@ def _close(sessions: Any) -> None:
         session.close()
 
 
-def _until(samples: Iterator[Sample], deadline: float | None) -> Iterator[Sample]:
+def until(samples: Iterator[Sample], deadline: float | None) -> Iterator[Sample]:
     """At least one sample, and then as many as the time budget leaves."""
     for sample in samples:
         yield sample

@@ -13,7 +13,6 @@ from fewbits.calibration.collect import fingerprint
 from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics, check_method
 from fewbits.data import Sample, first, stream, take
-from fewbits.devices.host import detect
 from fewbits.engines import ENGINES, TRIALS, Engine, Options, named
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import InputError
@@ -24,10 +23,11 @@ from fewbits.measurement.memory import peak_rss_bytes
 from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.quantization.placement import values_to_watch
-from fewbits.quantization.recipe import Recipe, Rule, corrections, weight_bits
+from fewbits.quantization.recipe import Recipe, Rule, corrections
 from fewbits.quantization.records import Calibrated
 from fewbits.quantization.tune import Bench, build, samples_needed, tune
 from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data, refuse_quantized
+from fewbits.verbs.place import place
 
 
 def calibrate(
@@ -65,10 +65,10 @@ def calibrate(
     progress = progress or Progress()
     out = Path(out)
     check_method(method)
-    target, runner = _target(out, engine), ENGINES["openvino"]
+    target, where = _target(out, engine), place("all", device)
+    runner = where.engines[0]
     if out.resolve() == Path(model).resolve():
         raise InputError("this is the model itself", where=str(out), fix="name another file with -o")
-    runner.check_device(device)
     progress.step("reading the model")
     loaded = frontends.load(model)
     check_model(loaded, model)
@@ -82,8 +82,8 @@ def calibrate(
     for glob in unmatched:
         progress.warn(f"--keep-float '{glob}' matches no node and no operator type")
     rules = (Rule("*", "int8"), *(Rule(glob, "float") for glob in keep_float))
-    recipe = Recipe(method=method, rules=rules, corrections=corrections(correct), weight_bits=weight_bits(detect()))
-    options = Options(device, threads=threads)
+    recipe = Recipe(method=method, rules=rules, corrections=corrections(correct), weight_bits=where.weight_bits)
+    options = Options(where.device, threads=threads)
     names = values_to_watch(simple, recipe, [target.capability])
     samples: list[Sample] = []
 

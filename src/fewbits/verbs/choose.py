@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from fewbits import frontends
-from fewbits.devices.host import detect
+from fewbits.engines import TRIALS
 from fewbits.errors import InputError
 from fewbits.files import write_text
 from fewbits.graph import queries
 from fewbits.passes import simplify
 from fewbits.progress import Progress
-from fewbits.quantization.recipe import Recipe, weight_bits
+from fewbits.quantization.recipe import Recipe
 from fewbits.report.json_view import decision_json, dumps
+from fewbits.selection.emulation import emulate as run_emulated
 from fewbits.selection.journal import NAME, RESULTS
 from fewbits.selection.records import FORMATS, Budget, Decision
 from fewbits.selection.run import Job, run
@@ -25,6 +26,7 @@ from fewbits.verbs.inputs import (
     open_both,
     refuse_quantized,
 )
+from fewbits.verbs.place import check_formats, emulated, place
 
 
 def choose(
@@ -36,6 +38,8 @@ def choose(
     engine: str = "all",
     device: str = "CPU",
     formats: tuple[str, ...] = FORMATS,
+    engine_options: tuple[str, ...] = (),
+    emulate: bool = False,
     threads: int | None = None,
     method: str = "auto",
     time_budget_s: float | None = None,
@@ -47,6 +51,11 @@ def choose(
     The folder ``out`` then holds ``model.onnx`` (the chosen model), ``decision.json``, the candidates, the
     calibration statistics and the journal of the run.
 
+    Args:
+        engine_options: the engine's own settings, each as ``KEY=VALUE``.
+        emulate: for a device that takes FP16 only and is not here: measure accuracy with FP16 arithmetic on this
+            CPU and decide by accuracy and size. ``out`` then holds ``model.xml`` for that device, and no speed.
+
     Returns:
         The decision. ``chosen`` is None where nothing fits the budget.
 
@@ -57,6 +66,10 @@ def choose(
     progress = progress or Progress()
     if not formats:
         raise InputError("no format is named", where="--formats", fix=f"some of {', '.join(FORMATS)}")
+    budget = budget or Budget()
+    stood_in = emulated(device, formats, budget) if emulate else None
+    where = place(TRIALS.name, "CPU", engine_options) if stood_in else place(engine, device, engine_options)
+    check_formats(where.device, formats)
     progress.step("reading the model")
     loaded = frontends.load(model)
     check_model(loaded, model)
@@ -73,19 +86,20 @@ def choose(
         test=test,
         calibration=calibration,
         metric=metric,
-        budget=budget or Budget(),
+        budget=budget,
         folder=Path(out),
         engine=engine,
-        device=device,
+        device=where.device,
+        extra=where.extra,
         formats=formats,
         threads=threads,
-        recipe=Recipe(method=method, weight_bits=weight_bits(detect())),
+        recipe=Recipe(method=method, weight_bits=where.weight_bits),
         seed=data.seed,
         time_budget_s=time_budget_s,
         resume=resume,
     )
     with about(model):
-        decision = run(job, progress)
+        decision = run_emulated(job, stood_in, progress) if stood_in else run(job, progress)
     write_text(job.folder / "decision.json", dumps(decision_json(decision)))
     return decision
 

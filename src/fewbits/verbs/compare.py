@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from fewbits import frontends
 from fewbits.data import stream, take
-from fewbits.engines import ENGINES, Options
+from fewbits.engines import Options
 from fewbits.errors import InputError
 from fewbits.graph import queries
 from fewbits.graph.queries import node_name
@@ -18,12 +18,18 @@ from fewbits.numerics import NoiseSum
 from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data
+from fewbits.verbs.place import place
 
 _DEFAULT_SAMPLES = 16
 
 
 def compare(
-    reference: str | Path, other: str | Path, data: DataOptions, *, progress: Progress | None = None
+    reference: str | Path,
+    other: str | Path,
+    data: DataOptions,
+    *,
+    device: str = "CPU",
+    progress: Progress | None = None,
 ) -> Comparison:
     """Run both models on the same samples and compare every activation they have in common.
 
@@ -31,9 +37,10 @@ def compare(
     made from it. A quantized activation is compared as its readers see it, after DequantizeLinear.
 
     Raises:
-        InputError: a model or the data is wrong, or the models have nothing in common.
+        InputError: a model, the data or the device is wrong, or the models have nothing in common.
     """
     progress = progress or Progress()
+    where = place("all", device)
     base, version = frontends.load(reference), frontends.load(other)
     check_model(base, reference)
     check_model(version, other)
@@ -47,7 +54,8 @@ def compare(
     pairs = _pairs(base, version)
     if not pairs:
         raise InputError("the models have no activation in common", where=str(other))
-    engine, options = ENGINES["onnxruntime"], Options()
+    # Where several engines have the device, ONNX Runtime is first choice: it gives every value as the file names it.
+    engine, options = sorted(where.engines, key=lambda e: e.name != "onnxruntime")[0], Options(where.device)
     with about(reference):
         one = engine.compile(_with_outputs(base, [mine for mine, _ in pairs]), options)
     with about(other):

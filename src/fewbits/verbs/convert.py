@@ -22,6 +22,7 @@ from fewbits.passes.records import Converted
 from fewbits.passes.to_half import compute_fp16, store_half
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import about
+from fewbits.verbs.target import resolve
 
 # Outputs must agree with the original's to this many dB. FP32 rewrites reorder sums, FP16 keeps 11 bits of
 # mantissa and BF16 8; networks of a hundred layers lose a few bits more.
@@ -39,7 +40,8 @@ def convert(
     model: str | Path,
     *,
     out: str | Path,
-    to: str = "fp32",
+    to: str | None = None,
+    device: str | None = None,
     input_shapes: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> Converted:
@@ -49,7 +51,8 @@ def convert(
     16 bits and leave it to the engine what to compute in.
 
     Args:
-        to: fp32, fp16 or bf16.
+        to: fp32, fp16 or bf16; without it what the device takes, fp32 where none is named.
+        device: the one the file is for; a retired one (MYRIAD, HDDL, …) gets FP16 IR and a warning.
         input_shapes: fixes free sizes, each as ``name:1,3,224,224``.
 
     Raises:
@@ -61,6 +64,7 @@ def convert(
     check_name(out)
     if out.suffix not in (".onnx", ".xml"):
         raise InputError(f"'{out}' is neither .onnx nor .xml", where="-o", fix="name OUT.onnx or OUT.xml")
+    to = resolve(device, to, out, progress)
     if to not in _LEAST_SQNR_DB:
         raise InputError(f"unknown format '{to}'", where="--to", fix=f"one of {', '.join(_LEAST_SQNR_DB)}")
     if out.resolve() == path.resolve():

@@ -10,7 +10,7 @@ import numpy as np
 from fewbits import frontends
 from fewbits.data import BadSamples, stream, take
 from fewbits.devices.host import detect
-from fewbits.engines import ENGINES, Arrays, Session, named
+from fewbits.engines import ENGINES, Arrays, Session
 from fewbits.engines.ir_file import check_ir
 from fewbits.errors import EngineError, InputError, ModelError
 from fewbits.files import check_name
@@ -22,6 +22,7 @@ from fewbits.measurement.records import Accuracy, MeasuredModel, Measurement, Me
 from fewbits.measurement.speed import time_sessions
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, choose_metric, open_test_data
+from fewbits.verbs.place import Place, place
 
 
 def measure(
@@ -30,6 +31,7 @@ def measure(
     *,
     engine: str = "all",
     device: str = "CPU",
+    engine_options: tuple[str, ...] = (),
     precision: str = "f32",
     threads: int | None = None,
     rounds: int = 15,
@@ -39,6 +41,7 @@ def measure(
 
     Args:
         models: ``.onnx`` files, or OpenVINO ``.xml`` (OpenVINO only).
+        engine_options: the engine's own settings, each as ``KEY=VALUE``.
         precision: what floating point executes in: f32, bf16 or f16.
 
     Raises:
@@ -47,7 +50,8 @@ def measure(
     """
     progress = progress or Progress()
     paths = list(dict.fromkeys(Path(model) for model in models))
-    subjects = [s for path in paths for s in _subjects(path, engine, device, precision, threads)]
+    where = place(engine, device, engine_options)
+    subjects = [s for path in paths for s in _subjects(path, engine, where, precision, threads)]
     if not subjects:
         raise InputError("no model given", where="measure", fix="name one or more .onnx or .xml files")
     memory = {}
@@ -86,7 +90,7 @@ def measure(
     return Measurements(detect(), tuple(found))
 
 
-def _subjects(path: Path, engine: str, device: str, precision: str, threads: int | None) -> list[Subject]:
+def _subjects(path: Path, engine: str, where: Place, precision: str, threads: int | None) -> list[Subject]:
     check_name(path)
     if path.exists() and path.suffix not in (".onnx", ".xml"):
         raise ModelError(f"'{path.suffix}' cannot be measured", where=str(path), fix="give .onnx or OpenVINO .xml")
@@ -94,23 +98,21 @@ def _subjects(path: Path, engine: str, device: str, precision: str, threads: int
         check_ir(path)
     else:
         frontends.load(path)
-    names = [known.name for known in named(engine)]
+    device, names = where.device, [known.name for known in where.engines]
     if path.suffix == ".xml":
         if engine == "onnxruntime":
             raise InputError("ONNX Runtime does not read OpenVINO IR", where=str(path), fix="use --engine openvino")
+        ENGINES["openvino"].check_device(device)
         names = ["openvino"]
     subjects = []
     for name in names:
         known = ENGINES[name]
-        if engine == "all" and len(names) > 1 and device.split(":")[0] not in known.devices():
-            continue
-        known.check_device(device)
         refusal = known.refuses(precision, device)
         if refusal and engine == "all" and len(names) > 1:
             continue
         if refusal:
             raise InputError(refusal, where="--precision", fix="use f32")
-        subjects.append(Subject(f"{path} on {name}", path, name, precision, device, threads))
+        subjects.append(Subject(f"{path} on {name}", path, name, precision, device, threads, where.extra))
     if not subjects:
         every = ", ".join(sorted({d for n in names for d in ENGINES[n].devices()}))
         raise InputError(
