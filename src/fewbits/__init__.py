@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fewbits.verbs.convert import convert as convert
     from fewbits.verbs.demo import demo as demo
     from fewbits.verbs.inputs import DataOptions as DataOptions
+    from fewbits.verbs.inspect import inspect as inspect
     from fewbits.verbs.measure import measure as measure
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _HOMES = {
     "compare": "fewbits.verbs.compare",
     "convert": "fewbits.verbs.convert",
     "demo": "fewbits.verbs.demo",
+    "inspect": "fewbits.verbs.inspect",
     "load": "fewbits.frontends",
     "measure": "fewbits.verbs.measure",
 }

@@ -20,6 +20,7 @@ VERBS = {
     "convert": "fewbits.cli.convert",
     "measure": "fewbits.cli.measure",
     "compare": "fewbits.cli.compare",
+    "inspect": "fewbits.cli.inspect",
     "demo": "fewbits.cli.demo",
 }
 # Said here as well, so that `fewbits --help` need not import the verbs.
@@ -29,6 +30,7 @@ SUMMARIES = {
     "convert": "Simplify a model and write it in FP32, FP16 or BF16.",
     "measure": "Speed, memory, size, executed formats and accuracy of models.",
     "compare": "Layer by layer: where does another version differ?",
+    "inspect": "What is in a model, what can be INT8, where FP16 and BF16 go wrong.",
     "demo": "The main job on the example that ships with the package.",
 }
 

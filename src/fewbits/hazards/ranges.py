@@ -46,8 +46,10 @@ def _judge(peak: float) -> tuple[Level, str, str] | None:
     if peak > FP16.max:
         return "certain", "beyond FP16's 65504 it is infinite", "keep this node in FP32, or use BF16"
     if peak * HEADROOM > FP16.max:
-        return "possible", f"other inputs may pass FP16's 65504 (less than {HEADROOM:g} times as much)", (
-            "keep this node in FP32, or scale its input down"
+        return (
+            "possible",
+            f"other inputs may pass FP16's 65504 (less than {HEADROOM:g} times as much)",
+            ("keep this node in FP32, or scale its input down"),
         )
     if 0 < peak <= VANISHES:
         return "certain", "FP16 makes all of it 0", "keep this node in FP32, or scale it up"
