@@ -24,7 +24,7 @@ def epsilon(model: ir.Model, seen: Seen) -> Iterator[Finding]:
         if attribute is not None:
             number = attribute.as_float()
             if 0 < number <= VANISHES:
-                yield _finding(node, number, _level_of_attribute(node, number), names([node]))
+                yield _finding(node, number, _level_of_attribute(node), names([node]))
             continue
         guarded = _guard(node)
         if guarded is None or not 0 < guarded[1] < FP16.smallest_normal or not _divides(node.outputs[0]):
@@ -54,7 +54,7 @@ def _finding(node: ir.Node, number: float, level: Level, keep: tuple[str, ...]) 
     )
 
 
-def _level_of_attribute(node: ir.Node, number: float) -> Level:
+def _level_of_attribute(node: ir.Node) -> Level:
     """A batch norm's variances are known; those of other normalisations depend on the input."""
     variance = queries.constant(node.inputs[4]) if node.op_type == "BatchNormalization" else None
     if variance is None:

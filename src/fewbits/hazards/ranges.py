@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -18,28 +19,31 @@ VANISHES = FP16.smallest_subnormal / 2
 
 
 def ranges(model: ir.Model, seen: Seen) -> Iterator[Finding]:
-    """Every activation with known extremes: beyond 65504, close to it, or too small to have digits."""
+    """Activations with known extremes: beyond 65504, close to it, or too small to have digits.
+
+    A value that is as bad as the one it was made of counts to that one's finding.
+    """
+    found: list[Finding] = []
+    place: dict[ir.Value, int] = {}
     for value in [*model.graph.inputs, *(output for node in model.graph for output in node.outputs)]:
         extremes = seen.get(value.name or "")
-        if extremes is None or value.dtype not in (None, ir.DataType.FLOAT):
-            continue
-        said = _judge(extremes.peak)
-        readers = users(value)
-        node = value.producer() or (readers[0] if readers else None)
-        if said is None or node is None:
+        said = None if extremes is None or value.dtype != ir.DataType.FLOAT else _judge(extremes.peak)
+        readers, node = users(value), value.producer()
+        maker = node or (readers[0] if readers else None)
+        if extremes is None or said is None or maker is None:
             continue
         level, reason, fix = said
-        yield Finding(
-            "ranges",
-            node_name(node),
-            node.op_type,
-            extremes.peak,
-            f"{value.name} reaches {extremes.peak:.4g} on the data: {reason}",
-            fix,
-            level,
-            value=value.name or "",
-            keep=around(value),
-        )
+        before = [place[v] for v in (node.inputs if node else ()) if v in place and found[place[v]].fix == fix]
+        if before and found[before[0]].fp16 == level:
+            first = found[before[0]]
+            found[before[0]] = replace(first, keep=tuple(dict.fromkeys((*first.keep, *around(value)))))
+            place[value] = before[0]
+            continue
+        place[value] = len(found)
+        reason = f"{value.name} reaches {extremes.peak:.4g} on the data: {reason}"
+        op, name, keep = maker.op_type, value.name or "", around(value)
+        found.append(Finding("ranges", node_name(maker), op, extremes.peak, reason, fix, level, value=name, keep=keep))
+    yield from found
 
 
 def _judge(peak: float) -> tuple[Level, str, str] | None:

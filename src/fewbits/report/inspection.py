@@ -51,7 +51,7 @@ def show_inspection(result: Inspection) -> None:
 
 
 def _line(console: Console, text: str, style: str = "", indent: int = 2) -> None:
-    console.print(Padding(Text(text, style=style), (0, 0, 0, indent)))
+    console.print(Padding(Text(text, style=style), (0, 0, 0, indent), expand=False))
 
 
 def _title(console: Console, text: str) -> None:
@@ -96,15 +96,13 @@ def verdict(result: Inspection) -> list[str]:
     sentences = [f"{said} ({source})."]
     run = result.run
     if run is not None:
-        on = f"{run.samples} {'samples' if run.given else 'random inputs'}"
+        on = f"{run.samples} sample{'s' if run.samples > 1 else ''}" if run.given else "random input"
         state = "sound" if run.survives else "wrong"
         sentences.append(f"FP16 run on {on}: {state}, {run.sqnr_db:.1f} dB at the outputs{_first(run)}.")
     bf16 = any(f.bf16 in ("certain", "possible") for f in result.findings)
     if result.keep:
         rest = "" if result.mixed is None else f": {result.mixed.sqnr_db:.1f} dB"
-        sentences.append(
-            f"In FP16 {len(result.keep)} of {result.nodes} nodes stay FP32, as convert --to fp16 does it{rest}."
-        )
+        sentences.append(f"With {len(result.keep)} of {result.nodes} nodes in FP32 and the others in FP16{rest}.")
         if not bf16:
             sentences.append("BF16 is safe where FP16 is not: it has FP32's range.")
     if bf16:

@@ -10,12 +10,9 @@ import onnx_ir as ir
 from fewbits import frontends, hazards
 from fewbits.data import BadSamples, Sample, stream, take
 from fewbits.engines import ENGINES
-from fewbits.errors import EngineError
 from fewbits.graph import qdq, queries
 from fewbits.graph.files import file_bytes, read_proto
-from fewbits.hazards.confirm import confirmed, half_run, random_sample, unexplained
-from fewbits.hazards.observe import observe
-from fewbits.hazards.records import Finding, HalfRun
+from fewbits.hazards.confirm import random_sample
 from fewbits.inspection.coverage import coverage
 from fewbits.inspection.facts import facts
 from fewbits.inspection.records import Inspection
@@ -23,8 +20,8 @@ from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, check_model, open_test_data
 
-# Ranges settle within a few dozen samples; the FP16 run looks at every activation and needs few.
-RANGE_SAMPLES, RUN_SAMPLES = 64, 4
+# Ranges settle within a few dozen samples.
+RANGE_SAMPLES = 64
 _FRONTENDS = {".onnx": "onnx", ".xml": "openvino", ".prototxt": "caffe", ".pb": "tensorflow", ".tflite": "tflite"}
 
 
@@ -47,9 +44,7 @@ def inspect(model: str | Path, data: DataOptions | None = None, *, progress: Pro
     given = bool(samples)
     if not given and (drawn := random_sample(simple)) is not None:
         samples = [drawn]
-    progress.step("looking for hazards")
-    findings, run, mixed = _look(simple, samples, given, progress)
-    keep = hazards.unsafe_nodes(findings)
+    found = hazards.survey(simple, [] if qdq.is_quantized(simple) else samples, progress, given=given)
     return Inspection(
         model=path,
         frontend=_FRONTENDS.get(path.suffix.lower(), path.suffix.lstrip(".")),
@@ -60,32 +55,13 @@ def inspect(model: str | Path, data: DataOptions | None = None, *, progress: Pro
         facts=facts(loaded),
         coverage=tuple(coverage(simple, engine) for engine in ENGINES.values()),
         samples=len(samples) if given else 0,
-        findings=findings,
-        keep=tuple(name for node in simple.graph if (name := queries.node_name(node)) in keep),
+        findings=found.findings,
+        keep=tuple(name for node in simple.graph if (name := queries.node_name(node)) in found.keep),
         nodes=len(simple.graph),
-        run=run,
-        mixed=mixed,
+        run=found.run,
+        mixed=found.mixed,
         warnings=tuple(progress.warnings),
     )
-
-
-def _look(
-    model: ir.Model, samples: list[Sample], given: bool, progress: Progress
-) -> tuple[tuple[Finding, ...], HalfRun | None, HalfRun | None]:
-    """The findings, the run in FP16, and the run with the unsafe nodes in FP32."""
-    if not samples or qdq.is_quantized(model):
-        return hazards.check(model), None, None
-    try:
-        findings = hazards.check(model, observe(model, samples) if given else None)
-        few = samples[:RUN_SAMPLES]
-        progress.step("running with FP16 rounding")
-        run = half_run(model, few, given=given)
-        findings = (*confirmed(findings, run), *unexplained(findings, run))
-        keep = hazards.unsafe_nodes(findings)
-        return findings, run, half_run(model, few, given=given, keep=keep) if keep else None
-    except (EngineError, ValueError) as error:
-        progress.warn(f"the model could not be run, so hazards are judged by its structure alone: {error}")
-        return hazards.check(model), None, None
 
 
 def _samples(model: ir.Model, path: Path, data: DataOptions | None, progress: Progress) -> list[Sample]:
