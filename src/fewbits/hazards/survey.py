@@ -9,14 +9,15 @@ import onnx_ir as ir
 
 from fewbits.data import Sample
 from fewbits.errors import EngineError
+from fewbits.graph import queries
 from fewbits.hazards.checks import check, unsafe_nodes
 from fewbits.hazards.confirm import confirmed, half_run, unexplained
-from fewbits.hazards.observe import observe
+from fewbits.hazards.observe import observe, watched
 from fewbits.hazards.records import Finding, HalfRun
 from fewbits.progress import Progress
 
-# The FP16 run looks at every activation of two models and needs few samples.
-_RUN_SAMPLES = 4
+# The FP16 run looks at every activation of two models: few samples, and one where they fill the memory.
+_RUN_SAMPLES, _RUN_BYTES = 4, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def survey(model: ir.Model, samples: Sequence[Sample], progress: Progress, *, gi
         return Survey(check(model))
     try:
         findings = check(model, observe(model, samples) if given else None)
-        few = samples[:_RUN_SAMPLES]
+        held = sum(8 * (queries.numel(value) or 0) for value in watched(model))
+        few = samples[: max(1, min(_RUN_SAMPLES, _RUN_BYTES // max(held, 1)))]
         run = half_run(model, few, given=given)
         findings = (*confirmed(findings, run), *unexplained(findings, run))
         keep = unsafe_nodes(findings)
