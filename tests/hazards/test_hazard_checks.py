@@ -33,6 +33,18 @@ def test_what_a_format_loses_of_an_array() -> None:
     assert loss(np.full(9, 1e-9, np.float32), FP16).error == 1
 
 
+def test_loss_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    array = np.geomspace(1e-9, 1e5, 1000).astype(np.float32)
+    whole = loss(array, FP16)
+    monkeypatch.setattr("fewbits.numerics.losses._BLOCK", 7)
+    parts = loss(array, FP16)
+    assert (parts.over, parts.lost, parts.subnormal, parts.peak, parts.least) == (
+        *(whole.over, whole.lost, whole.subnormal, whole.peak, whole.least),
+    )
+    assert parts.error == pytest.approx(whole.error, rel=1e-9)
+    assert whole.over > 0 < whole.lost
+
+
 def test_shares_stand_in_the_sentence() -> None:
     weights = np.full((4, 5), 0.5, np.float32)
     weights[0, 0] = 2e5

@@ -15,7 +15,7 @@ from fewbits.numerics.formats import (
     round_to,
 )
 from fewbits.numerics.histogram import Histogram
-from fewbits.numerics.loss import Loss, loss
+from fewbits.numerics.losses import Loss, loss
 from fewbits.numerics.noise import NoiseSum, cosine, max_abs, relative_error, sqnr_db
 from fewbits.numerics.qparams import QParams, affine, symmetric
 from fewbits.numerics.quantize import dequantize, fake_quantize, quantize
