@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fewbits.verbs.demo import demo as demo
     from fewbits.verbs.devices import list_devices as list_devices
     from fewbits.verbs.inputs import DataOptions as DataOptions
+    from fewbits.verbs.inspect import inspect as inspect
     from fewbits.verbs.measure import measure as measure
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ _HOMES = {
     "convert": "fewbits.verbs.convert",
     "demo": "fewbits.verbs.demo",
     "list_devices": "fewbits.verbs.devices",
+    "inspect": "fewbits.verbs.inspect",
     "load": "fewbits.frontends",
     "measure": "fewbits.verbs.measure",
 }

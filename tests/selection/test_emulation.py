@@ -15,7 +15,7 @@ from fewbits.engines import TRIALS, Engine, Options
 from fewbits.errors import EngineError
 from fewbits.measurement.interval import Drop
 from fewbits.measurement.records import Accuracy, Measurement, Timing
-from fewbits.passes.round_half import round_fp16
+from fewbits.passes.rounded import in_fp16
 from fewbits.passes.to_half import compute_fp16
 from fewbits.quantization.recipe import Recipe
 from fewbits.selection import emulation
@@ -64,10 +64,10 @@ def test_every_operator_rounds_to_fp16(name: str) -> None:
     used = {k: v for k, v in NUMBERS.items() if f"{k})" in text or f"({k}," in text}
     model = network(text, **used)
     before = ir.to_proto(model).SerializeToString()
-    rounded = round_fp16(model)
+    half = in_fp16(model)
     assert ir.to_proto(model).SerializeToString() == before
-    onnx.checker.check_model(ir.to_proto(rounded), full_check=True)
-    np.testing.assert_array_equal(run(rounded, x), np.float32(expected))
+    onnx.checker.check_model(ir.to_proto(half), full_check=True)
+    np.testing.assert_array_equal(run(half, x), np.float32(expected))
     assert np.isfinite(run(model, x)).all()
     assert not np.array_equal(run(model, x), np.float32(expected))
 
@@ -79,32 +79,32 @@ def test_the_oracle_agrees_with_the_emulation_bit_by_bit() -> None:
     text = "g (float[1,2] x) => (float[1,2] y) { a = Mul(x, w)  b = Add(a, v)  c = Relu(b)  y = Mul(c, c) }"
     rng = np.random.default_rng(5)
     model = network(text, w=rng.normal(0, 3, (1, 2)).astype(np.float32), v=rng.normal(0, 1, (1, 2)).astype(np.float32))
-    rounded, true = round_fp16(model), ORACLE.compile(compute_fp16(model), Options())
+    half, true = in_fp16(model), ORACLE.compile(compute_fp16(model), Options())
     for _ in range(50):
         x = rng.normal(0, 10, (1, 2)).astype(np.float32)
-        np.testing.assert_array_equal(run(rounded, x), true.run({"x": x})["y"])
+        np.testing.assert_array_equal(run(half, x), true.run({"x": x})["y"])
 
 
 def test_weights_inputs_and_outputs_are_fp16_numbers() -> None:
     model = network("g (float[1,3] x) => (float[1,3] y) { y = Mul(x, w) }", w=np.float32([[1 / 3, 1e6, 1e-9]]))
     x = np.float32([[0.1, 1, 1]])
     expected = (F16(0.1) * F16(1 / 3)).astype(np.float32)
-    got = run(round_fp16(model), x)[0]
+    got = run(in_fp16(model), x)[0]
     assert got[0] == expected
     assert got[1] == 65504  # as OpenVINO stores a weight that FP16 cannot hold
     assert got[2] == 0
-    assert round_fp16(model).graph.outputs[0].name == "y"
+    assert in_fp16(model).graph.outputs[0].name == "y"
 
 
 def test_scale_factors_are_no_numbers_to_round() -> None:
     text = 'g (float[1,1,3,3] x) => (float[1,1,4,4] y) { y = Resize <mode = "nearest"> (x, , s) }'
     model = network(text, s=np.float32([1, 1, 4 / 3 + 1e-4, 4 / 3 + 1e-4]))
-    assert run(round_fp16(model), np.ones((1, 1, 3, 3))).shape == run(model, np.ones((1, 1, 3, 3))).shape
+    assert run(in_fp16(model), np.ones((1, 1, 3, 3))).shape == run(model, np.ones((1, 1, 3, 3))).shape
 
 
 def test_an_engine_that_does_not_round_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     check_rounding()
-    monkeypatch.setattr(emulation, "round_fp16", compute_fp16)
+    monkeypatch.setattr(emulation, "in_fp16", lambda model: model)
     with pytest.raises(EngineError, match="does not round to FP16"):
         check_rounding()
 

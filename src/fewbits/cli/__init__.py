@@ -21,6 +21,7 @@ VERBS = {
     "measure": "fewbits.cli.measure",
     "compare": "fewbits.cli.compare",
     "devices": "fewbits.cli.devices",
+    "inspect": "fewbits.cli.inspect",
     "demo": "fewbits.cli.demo",
 }
 # Said here as well, so that `fewbits --help` need not import the verbs.
@@ -31,6 +32,7 @@ SUMMARIES = {
     "measure": "Speed, memory, size, executed formats and accuracy of models.",
     "compare": "Layer by layer: where does another version differ?",
     "devices": "Which device runs which format, and why; what this host has.",
+    "inspect": "What is in a model, what can be INT8, where FP16 and BF16 go wrong.",
     "demo": "The main job on the example that ships with the package.",
 }
 

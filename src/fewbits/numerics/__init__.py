@@ -15,6 +15,7 @@ from fewbits.numerics.formats import (
     round_to,
 )
 from fewbits.numerics.histogram import Histogram
+from fewbits.numerics.losses import Loss, loss
 from fewbits.numerics.noise import NoiseSum, cosine, max_abs, relative_error, sqnr_db
 from fewbits.numerics.qparams import QParams, affine, symmetric
 from fewbits.numerics.quantize import dequantize, fake_quantize, quantize
@@ -35,6 +36,7 @@ __all__ = [
     "FloatFormat",
     "Histogram",
     "IntegerFormat",
+    "Loss",
     "NoiseSum",
     "QParams",
     "RangeEstimator",
@@ -46,6 +48,7 @@ __all__ = [
     "entropy",
     "estimate",
     "fake_quantize",
+    "loss",
     "max_abs",
     "minmax",
     "mse",

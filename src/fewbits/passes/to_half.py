@@ -11,6 +11,7 @@ Two forms, for two needs:
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 
 import numpy as np
 import onnx
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
+from fewbits.graph.queries import node_name
 from fewbits.numerics import FP16
 
 # Below this many numbers the Cast node needs more bytes than the weights save.
@@ -27,15 +29,20 @@ _LEAST_NUMBERS = 64
 _KEEP_FP32 = frozenset({"Constant", "ConstantOfShape", "CumSum", "Range", "TopK", "NonMaxSuppression", "RoiAlign"})
 
 
-def store_half(model: ir.Model, dtype: ir.DataType) -> ir.Model:
+def store_half(model: ir.Model, dtype: ir.DataType, *, keep: Collection[str] = ()) -> ir.Model:
     """A copy whose FP32 weights are stored in 16 bits and cast back; the input model stays as it is.
 
     Weights that the format would turn into infinity stay FP32.
+
+    Args:
+        keep: names of nodes whose weights stay FP32.
     """
     model = model.clone()
     for value in list(model.graph.initializers.values()):
         array = queries.constant(value)
         if array is None or value.dtype != ir.DataType.FLOAT or not value.uses() or array.size < _LEAST_NUMBERS:
+            continue
+        if any(node_name(node) in keep for node in queries.users(value)):
             continue
         with np.errstate(over="ignore"):
             half = array.astype(dtype.numpy())
@@ -52,11 +59,16 @@ def store_half(model: ir.Model, dtype: ir.DataType) -> ir.Model:
     return model
 
 
-def compute_fp16(model: ir.Model) -> ir.Model:
-    """A copy that computes in FP16 between FP32 inputs and outputs; the input model stays as it is."""
+def compute_fp16(model: ir.Model, *, keep: Collection[str] = (), guard: bool = True) -> ir.Model:
+    """A copy that computes in FP16 between FP32 inputs and outputs; the input model stays as it is.
+
+    Args:
+        keep: names of nodes that stay FP32, with casts where they meet FP16 (``hazards.unsafe_nodes`` finds them).
+        guard: keep nodes in FP32 whose constants lie beyond FP16's range; without it one sees what they do there.
+    """
     model = model.clone()
     opset = model.opset_imports.get("", 17)
-    kept = {node for node in model.graph if _stays_fp32(node, opset)}
+    kept = {node for node in model.graph if node_name(node) in keep or _stays_fp32(node, opset, guard=guard)}
     halves: dict[ir.Value, ir.Value] = {}
     wholes: dict[ir.Value, ir.Value] = {}
     produced_half: set[ir.Value] = set()
@@ -95,7 +107,7 @@ def _carries_float(value: ir.Value, produced_half: set[ir.Value]) -> bool:
     return value in produced_half or value.dtype == ir.DataType.FLOAT
 
 
-def _stays_fp32(node: ir.Node, opset: int) -> bool:
+def _stays_fp32(node: ir.Node, opset: int, *, guard: bool) -> bool:
     if node.op_type in _KEEP_FP32 or node.domain not in ("", "ai.onnx"):
         return True
     if any(
@@ -104,7 +116,7 @@ def _stays_fp32(node: ir.Node, opset: int) -> bool:
         return True
     if any(v.dtype == ir.DataType.FLOAT for v in node.outputs) and not _gives_fp16(node.op_type, opset):
         return True
-    return any(_overflows(v) for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT)
+    return guard and any(_overflows(v) for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT)
 
 
 def _overflows(value: ir.Value) -> bool:
@@ -131,7 +143,8 @@ def _half(model: ir.Model, value: ir.Value, known: dict[ir.Value, ir.Value]) -> 
     if array is None:
         return _cast(model, value, ir.DataType.FLOAT16, known)
     if value not in known:
-        half: NDArray[np.float16] = array.astype(np.float16)
+        with np.errstate(over="ignore"):
+            half: NDArray[np.float16] = array.astype(np.float16)
         known[value] = add_initializer(model, f"{value.name}.fp16", half)
     return known[value]
 

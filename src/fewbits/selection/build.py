@@ -35,11 +35,13 @@ def build(
     tuned: Mapping[str, Tuned],
     folder: Path,
     journal: Journal,
+    keep: frozenset[str] = frozenset(),
 ) -> Built:
     """Write the candidate's model into the run's folder; files that serve several candidates are written once.
 
     Args:
         tuned: engine name → the recipe settled for it.
+        keep: nodes that FP16 would spoil; the FP16 file holds their weights in FP32.
     """
     plan: QuantPlan | None = None
     name, formats = "fp32.onnx", candidate.format
@@ -50,7 +52,7 @@ def build(
         _write(folder, name, lambda: made, journal)
     elif candidate.format == "fp16":
         name = "fp16.onnx"
-        _write(folder, name, lambda: store_half(model, ir.DataType.FLOAT16), journal)
+        _write(folder, name, lambda: store_half(model, ir.DataType.FLOAT16, keep=keep), journal)
     else:
         _write(folder, name, lambda: model, journal)
     return Built(candidate, f"{CANDIDATES}/{name}", formats, plan)

@@ -22,7 +22,7 @@ from fewbits.measurement.evaluate import Evaluation, evaluate
 from fewbits.measurement.interval import paired_drop
 from fewbits.measurement.metrics import Agreement
 from fewbits.measurement.records import Accuracy, Measurement, Timing
-from fewbits.passes.round_half import round_fp16
+from fewbits.passes.rounded import in_fp16
 from fewbits.progress import Progress
 from fewbits.selection.decide import change, proof
 from fewbits.selection.journal import CANDIDATES, MODEL_IR, Journal
@@ -53,7 +53,7 @@ def emulate(job: Job, device: Device, progress: Progress) -> Decision:
     files = {plain.name: f"{CANDIDATES}/fp32.onnx", half.name: f"{CANDIDATES}/fp16.xml"}
     save_onnx(job.model, job.folder / files[plain.name])
     save_ir(job.model, job.folder / files[half.name], fp16=True)
-    graphs = {plain.name: job.model, half.name: round_fp16(job.model)}
+    graphs = {plain.name: job.model, half.name: in_fp16(job.model)}
     found = _judge(job, graphs, progress, start)
     outcomes: list[Outcome] = [_measured(plain, found, files, job, device), _outcome(half, found, files, job, device)]
     outcomes += refused(device, job.formats)
@@ -83,7 +83,7 @@ def check_rounding() -> None:
     text = """<ir_version: 8, opset_import: ["" : 17]>
     canary (float[1] x) => (float[1] y) <float[1] two = {2}, float[1] quarter = {0.25}, float[1] doubled>
     { doubled = Mul(x, two)  y = Mul(doubled, quarter) }"""
-    session = TRIALS.compile(round_fp16(ir.from_onnx_text(text)), Options())
+    session = TRIALS.compile(in_fp16(ir.from_onnx_text(text)), Options())
     if np.isfinite(session.run({"x": np.array([60000], np.float32)})["y"]).any():
         raise EngineError(f"{TRIALS.name} {TRIALS.version} does not round to FP16, so nothing can be emulated on it")
 

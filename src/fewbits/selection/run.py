@@ -32,6 +32,7 @@ from fewbits.selection.candidates import candidates
 from fewbits.selection.decide import decide, why_not
 from fewbits.selection.journal import CANDIDATES, MODEL, Journal
 from fewbits.selection.outcomes import decisive_mode, outcomes_of
+from fewbits.selection.preflight import preflight
 from fewbits.selection.records import FORMATS, Budget, Candidate, Decision
 from fewbits.selection.trial import Trial
 
@@ -74,8 +75,9 @@ def run(job: Job, progress: Progress) -> Decision:
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe, impossible(job.device, host))
     make_folder(job.folder)
     journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
+    keep = preflight(job.model, job.calibration, job.formats, progress)
     tuned = _calibrate(job, asked, wanted, journal, progress)
-    built = _build_all(job, wanted, tuned, journal, progress)
+    built = _build_all(job, wanted, tuned, keep, journal, progress)
     trial = _try_all(job, built, journal, progress, start)
     outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused, job.metric, job.budget, job.device)
     verdict = decide(outcomes, job.budget)
@@ -162,13 +164,14 @@ def _build_all(
     job: Job,
     wanted: Sequence[Candidate],
     tuned: dict[str, Tuned],
+    keep: frozenset[str],
     journal: Journal,
     progress: Progress,
 ) -> dict[str, Built]:
     built = {}
     for index, candidate in enumerate(wanted):
         progress.step("building", index, len(wanted))
-        built[candidate.name] = build(candidate, job.model, tuned, job.folder, journal)
+        built[candidate.name] = build(candidate, job.model, tuned, job.folder, journal, keep)
         if candidate.recipe is not None:
             recipe = tuned[candidate.engine].recipe
             write_text(job.folder / CANDIDATES / f"int8-{candidate.engine}.toml", recipe.to_toml())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from fewbits import frontends
+from fewbits import frontends, hazards
 from fewbits.engines import ENGINES, Engine, Options
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import EngineError, FewbitsError, InputError
@@ -107,7 +107,9 @@ def convert(
 def _to(model: ir.Model, to: str, *, is_ir: bool) -> ir.Model:
     if to == "bf16":
         return store_half(model, ir.DataType.BFLOAT16)
-    return compute_fp16(model) if to == "fp16" and not is_ir else model
+    if to == "fp16" and not is_ir:
+        return compute_fp16(model, keep=hazards.unsafe_nodes(hazards.check(model)))
+    return model
 
 
 def fix_shapes(model: ir.Model, texts: tuple[str, ...]) -> None:

@@ -1,0 +1,86 @@
+"""``inspect``: what is in a model, what of it can be quantized, and where FP16 or BF16 would go wrong."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import onnx_ir as ir
+
+from fewbits import frontends, hazards
+from fewbits.data import BadSamples, Sample, stream, take
+from fewbits.engines import ENGINES
+from fewbits.graph import qdq, queries
+from fewbits.graph.files import file_bytes, read_proto
+from fewbits.hazards.confirm import random_sample
+from fewbits.inspection.coverage import coverage
+from fewbits.inspection.facts import facts
+from fewbits.inspection.records import Inspection
+from fewbits.passes import simplify
+from fewbits.progress import Progress
+from fewbits.verbs.inputs import DataOptions, check_model, open_test_data
+
+# Ranges settle within a few dozen samples.
+RANGE_SAMPLES = 64
+_FRONTENDS = {".onnx": "onnx", ".xml": "openvino", ".prototxt": "caffe", ".pb": "tensorflow", ".tflite": "tflite"}
+
+
+def inspect(model: str | Path, data: DataOptions | None = None, *, progress: Progress | None = None) -> Inspection:
+    """Read a model and say what is in it; nothing is written.
+
+    Args:
+        data: samples for the ranges of activations and for the FP16 run; at most ``samples`` of them (64 if not
+            said). Without data the run is on random numbers, and no range is judged.
+
+    Raises:
+        InputError: the model or the data is wrong.
+    """
+    progress = progress or Progress()
+    path = Path(model)
+    progress.step("reading the model")
+    loaded = frontends.load(path)
+    simple = simplify(loaded)
+    samples = _samples(loaded, path, data, progress)
+    given = bool(samples)
+    if not given and (drawn := random_sample(simple)) is not None:
+        samples = [drawn]
+    found = hazards.survey(simple, [] if qdq.is_quantized(simple) else samples, progress, given=given)
+    return Inspection(
+        model=path,
+        frontend=_FRONTENDS.get(path.suffix.lower(), path.suffix.lstrip(".")),
+        producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
+        opset=_opset(path, loaded),
+        read_as=loaded.opset_imports.get("", 0),
+        size_bytes=file_bytes(path),
+        facts=facts(loaded),
+        coverage=tuple(coverage(simple, engine) for engine in ENGINES.values()),
+        samples=len(samples) if given else 0,
+        findings=found.findings,
+        keep=tuple(name for node in simple.graph if (name := queries.node_name(node)) in found.keep),
+        nodes=len(simple.graph),
+        run=found.run,
+        mixed=found.mixed,
+        warnings=tuple(progress.warnings),
+    )
+
+
+def _samples(model: ir.Model, path: Path, data: DataOptions | None, progress: Progress) -> list[Sample]:
+    if data is None or data.data is None:
+        return []
+    check_model(model, path)
+    dataset = open_test_data(data, queries.specs(model.graph.inputs), progress)
+    dataset = take(dataset, min(data.samples or RANGE_SAMPLES, len(dataset)), data.seed)
+    bad = BadSamples()
+    found = list(itertools.islice(stream(dataset, workers=2, on_bad=bad), len(dataset)))
+    if len(bad):
+        progress.warn(bad.sentence("given"))
+    return found
+
+
+def _opset(path: Path, model: ir.Model) -> int:
+    """The operator set the file was written in, where it is an ONNX file."""
+    if path.suffix.lower() == ".onnx":
+        for entry in read_proto(path).opset_import:
+            if entry.domain in ("", "ai.onnx"):
+                return int(entry.version)
+    return model.opset_imports.get("", 0)
