@@ -7,8 +7,9 @@ For y = W (s x + t) + b, one s and t for each input channel:
 It refuses a shift where the layer pads with zeros (the border must see W 0, and would see W t), at a ConvTranspose
 (an output near the border or between strides sums over part of the kernel only) and at a MatMul without a bias (the
 shift would only move behind it). It refuses everything where the layer is not the only reader, where the scaled value
-is a model output, where the constants differ along another axis than the channels, where weights or bias move, where a
-folded number would not be finite, and where the node ends a GELU or normalisation that engines compute as one.
+is a model output, where the constants differ along another axis than the channels or make channels that the activation
+does not have, where weights or bias move, where a folded number would not be finite, and where the node ends a GELU or
+normalisation that engines compute as one.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ def _fold(model: ir.Model, node: ir.Node) -> bool:
     value = moving_input(affine)
     if layer is None or affine is None or value is None or sole_reader(layer.source) is not node:
         return False
+    shape = queries.dims(value)
+    if shape is None or len(shape) != layer.rank or shape[layer.axis] != layer.channels_read:
+        return False  # the constant makes channels or axes that the activation does not have
     found = by_channel(affine, layer.rank, layer.axis, layer.channels_read)
     if found is None or engine_fused(affine) or (found[1].any() and not _takes_shift(layer)):
         return False

@@ -151,7 +151,9 @@ def per_channel(array: NDArray[Any], rank: int | None, axis: int, channels: int)
 
 def scaled(weights: NDArray[Any], factor: Float | np.float64) -> NDArray[Any]:
     """Weights times a factor in FP64, rounded once; NumPy works in small blocks, so no FP64 copy is ever held."""
-    return np.multiply(weights, factor, out=np.empty_like(weights), casting="same_kind")
+    product: NDArray[Any] = np.empty_like(weights)
+    np.multiply(weights, factor, out=product, casting="same_kind")
+    return product
 
 
 def sole_reader(value: ir.Value) -> ir.Node | None:
