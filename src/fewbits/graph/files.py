@@ -72,6 +72,9 @@ def _save(model: ir.Model, path: Path) -> None:
     model = model.clone()
     for value in model.graph.initializers.values():
         value.shape = value.type = None  # the tensor says it; said twice it would be a good part of a small file
+    for node in model.graph:
+        if node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].is_initializer():
+            node.outputs[0].shape = node.outputs[0].type = None  # so do the tensor and the cast together
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
     ir.save(model, path, external_data=f"{path.name}.data" if size > _ONE_MESSAGE_BYTES else None)
 

@@ -21,8 +21,8 @@ from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
 from fewbits.numerics import FP16
 
-# Below this many numbers the Cast node needs more bytes than the weights save.
-_LEAST_NUMBERS = 64
+# Below this many numbers the Cast node, with its three names, needs more bytes than the weights save.
+_LEAST_NUMBERS = 128
 # Schemas allow FP16 here, but sums over long axes and positions beyond 2048 do not survive it.
 _KEEP_FP32 = frozenset({"Constant", "ConstantOfShape", "CumSum", "Range", "TopK", "NonMaxSuppression", "RoiAlign"})
 
