@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError
 from fewbits.errors import ModelError
 from fewbits.files import check_name, output_error, whole_folder
 
-# protobuf holds at most 2 GiB in one message; larger models keep their weights in a file beside it.
-_ONE_MESSAGE_BYTES = 1_900_000_000
+# protobuf holds at most 2 GiB in one message, and three copies of it while it is written; larger models keep their
+# weights in a file beside it, which is written weight by weight.
+_ONE_MESSAGE_BYTES = 1_000_000_000
 
 
 def read_proto(path: Path) -> onnx.ModelProto:

@@ -15,10 +15,9 @@ import functools
 import numpy as np
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from fewbits.graph import queries
-from fewbits.graph.edits import add_initializer
+from fewbits.graph.edits import add_rounded
 from fewbits.numerics import FP16
 
 # Below this many numbers the Cast node, with its three names, needs more bytes than the weights save.
@@ -37,11 +36,9 @@ def store_half(model: ir.Model, dtype: ir.DataType) -> ir.Model:
         array = queries.constant(value)
         if array is None or value.dtype != ir.DataType.FLOAT or not value.uses() or array.size < _LEAST_NUMBERS:
             continue
-        with np.errstate(over="ignore"):
-            half = array.astype(dtype.numpy())
-        if np.isinf(half.astype(np.float32)).any() and not np.isinf(array).any():
+        if dtype == ir.DataType.FLOAT16 and _overflows(value):
             continue
-        stored = add_initializer(model, f"{value.name}.half", half)
+        stored = add_rounded(model, f"{value.name}.half", value, dtype)
         cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}.to_fp32")
         result = cast.outputs[0]
         result.shape, result.type, name = value.shape, value.type, value.name
@@ -127,12 +124,10 @@ def _gives_fp16(op_type: str, opset: int) -> bool:
 
 
 def _half(model: ir.Model, value: ir.Value, known: dict[ir.Value, ir.Value]) -> ir.Value:
-    array = queries.constant(value)
-    if array is None:
+    if not queries.is_constant(value):
         return _cast(model, value, ir.DataType.FLOAT16, known)
     if value not in known:
-        half: NDArray[np.float16] = array.astype(np.float16)
-        known[value] = add_initializer(model, f"{value.name}.fp16", half)
+        known[value] = add_rounded(model, f"{value.name}.fp16", value, ir.DataType.FLOAT16)
     return known[value]
 
 

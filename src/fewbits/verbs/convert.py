@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 from dataclasses import dataclass
@@ -121,7 +122,9 @@ def convert(
                     save_ir(made, target, fp16=to == "fp16", half_io=not keep_io)
                 else:
                     save_onnx(made, target)
-                del original, simple, made  # models of gigabytes are not held beside an engine's copy
+                # Models of gigabytes are not held beside an engine's copy; graphs refer to themselves in circles.
+                del original, simple, made
+                gc.collect()
                 progress.step("checking against the original")
                 deviations = _check(path, truth, target, to, proof, progress)
         except EngineError as error:
