@@ -77,7 +77,21 @@ def _save(model: ir.Model, path: Path) -> None:
         if node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].is_initializer():
             node.outputs[0].shape = node.outputs[0].type = None  # so do the tensor and the cast together
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    ir.save(model, path, external_data=f"{path.name}.data" if size > _ONE_MESSAGE_BYTES else None)
+    if size > _ONE_MESSAGE_BYTES:
+        ir.save(model, path, external_data=f"{path.name}.data")
+        return
+    ir.external_data.load_to_model(model)  # a reference to the original's weights file would lead nowhere
+    ir.save(model, path)
+
+
+def release(model: ir.Model) -> None:
+    """Let go of weights that are mapped from a file; they are mapped again when they are next read.
+
+    onnxscript's rules remember the last graph they saw, so deleting a model does not do it.
+    """
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value.release()
 
 
 @contextmanager

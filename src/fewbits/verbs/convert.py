@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import re
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from fewbits.engines.ir_file import save_ir
 from fewbits.errors import EngineError, FewbitsError, InputError
 from fewbits.files import check_name, whole_folder
 from fewbits.graph import queries
-from fewbits.graph.files import file_bytes, save_onnx
+from fewbits.graph.files import file_bytes, release, save_onnx
 from fewbits.graph.vocabulary import vocabulary
 from fewbits.measurement.conversion import Converted
 from fewbits.measurement.deviation import (
@@ -122,9 +121,8 @@ def convert(
                     save_ir(made, target, fp16=to == "fp16", half_io=not keep_io)
                 else:
                     save_onnx(made, target)
-                # Models of gigabytes are not held beside an engine's copy; graphs refer to themselves in circles.
+                release(original)  # gigabytes of weights are not held beside an engine's copy of them
                 del original, simple, made
-                gc.collect()
                 progress.step("checking against the original")
                 deviations = _check(path, truth, target, to, proof, progress)
         except EngineError as error:
