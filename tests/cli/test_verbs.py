@@ -83,7 +83,17 @@ def test_the_version_is_that_of_the_package(cli: Run) -> None:
 
 # --- convert ----------------------------------------------------------------------------------------------------
 
-CONVERTED = {"out", "to", "size_before", "size_after", "nodes_before", "nodes_after", "sqnr_db", "max_abs"}
+CONVERTED = {
+    "deviations",
+    "out",
+    "to",
+    "size_before",
+    "size_after",
+    "nodes_before",
+    "nodes_after",
+    "sqnr_db",
+    "max_abs",
+}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from fewbits.cli.console import ConsoleProgress, say
+from fewbits.cli.options import data_option, data_options
+from fewbits.verbs.inputs import DataOptions
 
 
 @click.command(epilog="Example: fewbits convert model.onnx --to fp16 -o model.xml")
@@ -24,6 +26,9 @@ from fewbits.cli.console import ConsoleProgress, say
     metavar="NAME:1,3,224,224",
     help="Fix an input's sizes; repeatable.",
 )
+@click.option("--half-io", is_flag=True, help="FP16 inputs and outputs for --to fp16; they stay FP32 otherwise.")
+@data_option(required=False)
+@data_options
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="OUT.onnx or OUT.xml (IR).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
@@ -32,17 +37,28 @@ def convert(
     to: str | None,
     target: str | None,
     shapes: tuple[str, ...],
+    half_io: bool,
+    options: DataOptions,
     out: Path,
     as_json: bool,
     debug: bool,  # noqa: ARG001
 ) -> None:
-    """Simplify MODEL, write it, and check that it still computes the same."""
+    """Simplify MODEL, write it, and check that it still computes the same: on random input, and on --data."""
     from fewbits.report.json_view import converted_json, dumps
     from fewbits.report.terminal import show_converted
     from fewbits.verbs.convert import convert as run
 
     with ConsoleProgress() as progress:
-        result = run(model, out=out, to=to, device=target, input_shapes=shapes, progress=progress)
+        result = run(
+            model,
+            out=out,
+            to=to,
+            device=target,
+            input_shapes=shapes,
+            keep_io=not half_io,
+            data=options,
+            progress=progress,
+        )
     if as_json:
         say(dumps(converted_json(result)).rstrip())
     else:

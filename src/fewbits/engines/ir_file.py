@@ -6,6 +6,7 @@ import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -20,12 +21,14 @@ def save_ir(
     path: Path,
     *,
     fp16: bool = False,
+    half_io: bool = False,
     layers: Mapping[str, Mapping[str, str]] | None = None,
 ) -> None:
     """Convert to IR: ``NAME.xml`` and ``NAME.bin``, whole or not at all.
 
     Args:
         fp16: store FP32 weights in FP16.
+        half_io: take FP16 where the model takes FP32, and give FP16.
         layers: node name → attributes for that layer's ``rt_info``, such as ``quantization_level``.
 
     Raises:
@@ -38,6 +41,8 @@ def save_ir(
             model = openvino.Core().read_model(str(file))
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot read it: {first_line(error)}") from error
+        if half_io:
+            model = _with_half_io(openvino, model)
         with whole_folder(path) as scratch:
             target = scratch / path.name
             try:
@@ -51,6 +56,15 @@ def save_ir(
                 ) from error
             if layers:
                 _annotate(target, layers)
+
+
+def _with_half_io(openvino: Any, model: Any) -> Any:
+    steps = openvino.preprocess.PrePostProcessor(model)
+    for ports, sides in ((model.inputs, steps.input), (model.outputs, steps.output)):
+        for index, port in enumerate(ports):
+            if port.get_element_type() == openvino.Type.f32:
+                sides(index).tensor().set_element_type(openvino.Type.f16)
+    return steps.build()
 
 
 def _annotate(path: Path, layers: Mapping[str, Mapping[str, str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 
 import onnx
@@ -16,6 +17,7 @@ from fewbits.graph.files import read_proto
 # inference: that of opset 9 to 13 it mixes with batch statistics (onnx 1.23.2), which no engine does.
 MINIMUM_OPSET = 17
 MINIMUM_IR_VERSION = 8
+_MOST_READ = 1024
 
 
 def load(path: Path) -> ir.Model:
@@ -39,6 +41,7 @@ def load(path: Path) -> ir.Model:
     try:
         if opset is not None and opset < MINIMUM_OPSET:
             model = ir.from_proto(_modernise(proto, path, opset))
+            ir.external_data.set_base_dir(model.graph, path.parent)
         else:
             model = ir.load(path)
     except (ValueError, TypeError, KeyError, ir.serde.SerdeError) as error:
@@ -47,15 +50,39 @@ def load(path: Path) -> ir.Model:
 
 
 def _modernise(proto: onnx.ModelProto, path: Path, opset: int) -> onnx.ModelProto:
+    large = _take_out_large(proto)
     try:
         onnx.load_external_data_for_model(proto, str(path.parent))
-        return onnx.version_converter.convert_version(proto, MINIMUM_OPSET)
+        converted = onnx.version_converter.convert_version(proto, MINIMUM_OPSET)
     except Exception as error:  # the converter raises whatever its C++ side throws
         raise ModelError(
             f"opset {opset} cannot be converted to {MINIMUM_OPSET}: {_first_line(error)}",
             where=str(path),
             fix=f"export it with opset {MINIMUM_OPSET} or later",
         ) from error
+    for value in [value for value in converted.graph.input if value.name in large]:
+        converted.graph.input.remove(value)
+    converted.graph.initializer.extend(large.values())
+    return converted
+
+
+def _take_out_large(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """Weights beside the file that the converter must not carry: they become inputs until it is done.
+
+    What it has to read (shapes, axes, scales) is small.
+    """
+    large = {
+        tensor.name: tensor
+        for tensor in proto.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and math.prod(tensor.dims) > _MOST_READ
+    }
+    inputs = {value.name for value in proto.graph.input}
+    for tensor in large.values():
+        proto.graph.initializer.remove(tensor)
+        if tensor.name not in inputs:
+            made = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            proto.graph.input.append(made)
+    return large
 
 
 def _first_line(error: Exception) -> str:

@@ -6,6 +6,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from fewbits.graph import queries
+
+_LARGE_BYTES = 1 << 24
+
 
 def add_initializer(model: ir.Model, name: str, array: NDArray[np.generic]) -> ir.Value:
     """Register an array under a name that is not taken yet (a counter is appended where it is)."""
@@ -17,6 +21,23 @@ def add_initializer(model: ir.Model, name: str, array: NDArray[np.generic]) -> i
     value = ir.Value(name=unique, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor)
     graph.register_initializer(value)
     return value
+
+
+def add_rounded(model: ir.Model, name: str, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+    """Register a constant in another format; large ones are rounded when they are written, one after the other."""
+    array, kind = queries.constant(value), dtype.numpy()
+    if array is None:
+        raise ValueError(f"{value.name} is no constant")
+    if array.nbytes < _LARGE_BYTES:
+        return add_initializer(model, name, array.astype(kind))
+    held = value.const_value
+    assert held is not None
+    added = add_initializer(model, name, np.empty((0,), kind))
+    added.shape = ir.Shape(array.shape)
+    added.const_value = ir.LazyTensor(
+        lambda: ir.tensor(held.numpy().astype(kind)), dtype=dtype, shape=ir.Shape(array.shape), name=added.name
+    )
+    return added
 
 
 def replace_input(model: ir.Model, node: ir.Node, index: int, value: ir.Value) -> None:

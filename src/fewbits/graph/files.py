@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError
 from fewbits.errors import ModelError
 from fewbits.files import check_name, output_error, whole_folder
 
-# protobuf holds at most 2 GiB in one message; larger models keep their weights in a file beside it.
-_ONE_MESSAGE_BYTES = 1_900_000_000
+# protobuf holds at most 2 GiB in one message, and three copies of it while it is written; larger models keep their
+# weights in a file beside it, which is written weight by weight.
+_ONE_MESSAGE_BYTES = 1_000_000_000
 
 
 def read_proto(path: Path) -> onnx.ModelProto:
@@ -72,8 +73,25 @@ def _save(model: ir.Model, path: Path) -> None:
     model = model.clone()
     for value in model.graph.initializers.values():
         value.shape = value.type = None  # the tensor says it; said twice it would be a good part of a small file
+    for node in model.graph:
+        if node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].is_initializer():
+            node.outputs[0].shape = node.outputs[0].type = None  # so do the tensor and the cast together
     size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    ir.save(model, path, external_data=f"{path.name}.data" if size > _ONE_MESSAGE_BYTES else None)
+    if size > _ONE_MESSAGE_BYTES:
+        ir.save(model, path, external_data=f"{path.name}.data")
+        return
+    ir.external_data.load_to_model(model)  # a reference to the original's weights file would lead nowhere
+    ir.save(model, path)
+
+
+def release(model: ir.Model) -> None:
+    """Let go of weights that are mapped from a file; they are mapped again when they are next read.
+
+    onnxscript's rules remember the last graph they saw, so deleting a model does not do it.
+    """
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value.release()
 
 
 @contextmanager

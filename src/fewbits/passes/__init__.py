@@ -8,8 +8,43 @@ from typing import Final
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from fewbits.passes.fold_batchnorm import fold_batchnorm
+from fewbits.passes.cancel_transposes import cancel_transposes
+from fewbits.passes.fold_after import fold_after
+from fewbits.passes.fold_before import fold_before
+from fewbits.passes.merge_affine import merge_affine
+from fewbits.passes.merge_linear import merge_linear
+from fewbits.passes.raise_activation import raise_activation
 from fewbits.passes.simplify import fold_constants, merge_neighbours
+
+# Each says whether it changed anything.
+Rewrite = Callable[[ir.Model], bool]
+
+# Batch norms go first: onnxscript's optimizer would fold them too, but gives the convolution a new name. Later rewrites
+# see constants evaluated; transposes go before what reads through them.
+PIPELINE: Final[tuple[Rewrite, ...]] = (
+    fold_after,
+    fold_constants,
+    merge_neighbours,
+    cancel_transposes,
+    raise_activation,
+    merge_affine,
+    fold_before,
+    fold_after,
+    merge_linear,
+)
+
+
+def simplify(model: ir.Model) -> ir.Model:
+    """Run the pipeline on a copy; the given model stays as it is."""
+    model = model.clone()
+    fresh = False
+    for rewrite in PIPELINE:
+        changed = rewrite(model)
+        fresh = changed or (fresh and rewrite is not fold_constants)
+    if fresh:  # what a rewrite left behind: constants to evaluate, unused nodes
+        fold_constants(model)
+    _tidy(model)
+    return model
 
 
 def _tidy(model: ir.Model) -> None:
@@ -19,21 +54,3 @@ def _tidy(model: ir.Model) -> None:
         common.ShapeInferencePass(),
     ):
         function(model)
-
-
-# Batch norms go first: onnxscript's optimizer would fold them too, but gives the convolution a new name.
-PIPELINE: Final[tuple[Callable[[ir.Model], None], ...]] = (
-    fold_batchnorm,
-    fold_constants,
-    merge_neighbours,
-    fold_constants,
-    _tidy,
-)
-
-
-def simplify(model: ir.Model) -> ir.Model:
-    """Run the pipeline on a copy; the given model stays as it is."""
-    model = model.clone()
-    for rewrite in PIPELINE:
-        rewrite(model)
-    return model

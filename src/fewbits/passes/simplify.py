@@ -5,14 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 
-def fold_constants(model: ir.Model) -> None:
-    """Evaluate what does not depend on the input; drop dropout, identities and unused nodes."""
+def fold_constants(model: ir.Model) -> bool:
+    """Evaluate what does not depend on the input; drop dropout, identities and unused nodes; whether any went."""
     from onnxscript import optimizer
 
+    before = len(model.graph)
     optimizer.optimize_ir(model)
+    return len(model.graph) != before
 
 
-def merge_neighbours(model: ir.Model) -> None:
+def merge_neighbours(model: ir.Model) -> bool:
     """Merge neighbours that cancel or combine: casts, reshapes, transposes, slices, clips, pads before convolutions."""
     from onnxscript import rewriter
     from onnxscript.rewriter.rules import common
@@ -38,4 +40,4 @@ def merge_neighbours(model: ir.Model) -> None:
         common.normalize_pad_format_conv_rule,
         common.fuse_pad_into_conv_rule,
     )
-    rewriter.rewrite(model, pattern_rewrite_rules=rules)
+    return rewriter.RewritePass(rules)(model).modified

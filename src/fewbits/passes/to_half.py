@@ -16,15 +16,14 @@ from collections.abc import Collection
 import numpy as np
 import onnx
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from fewbits.graph import queries
-from fewbits.graph.edits import add_initializer
+from fewbits.graph.edits import add_rounded
 from fewbits.graph.queries import node_name
 from fewbits.numerics import FP16
 
-# Below this many numbers the Cast node needs more bytes than the weights save.
-_LEAST_NUMBERS = 64
+# Below this many numbers the Cast node, with its three names, needs more bytes than the weights save.
+_LEAST_NUMBERS = 128
 # Schemas allow FP16 here, but sums over long axes and positions beyond 2048 do not survive it.
 _KEEP_FP32 = frozenset({"Constant", "ConstantOfShape", "CumSum", "Range", "TopK", "NonMaxSuppression", "RoiAlign"})
 
@@ -44,11 +43,9 @@ def store_half(model: ir.Model, dtype: ir.DataType, *, keep: Collection[str] = (
             continue
         if any(node_name(node) in keep for node in queries.users(value)):
             continue
-        with np.errstate(over="ignore"):
-            half = array.astype(dtype.numpy())
-        if np.isinf(half.astype(np.float32)).any() and not np.isinf(array).any():
+        if dtype == ir.DataType.FLOAT16 and _overflows(value):
             continue
-        stored = add_initializer(model, f"{value.name}.half", half)
+        stored = add_rounded(model, f"{value.name}.half", value, dtype)
         cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}.to_fp32")
         result = cast.outputs[0]
         result.shape, result.type, name = value.shape, value.type, value.name
@@ -139,13 +136,10 @@ def _gives_fp16(op_type: str, opset: int) -> bool:
 
 
 def _half(model: ir.Model, value: ir.Value, known: dict[ir.Value, ir.Value]) -> ir.Value:
-    array = queries.constant(value)
-    if array is None:
+    if not queries.is_constant(value):
         return _cast(model, value, ir.DataType.FLOAT16, known)
     if value not in known:
-        with np.errstate(over="ignore"):
-            half: NDArray[np.float16] = array.astype(np.float16)
-        known[value] = add_initializer(model, f"{value.name}.fp16", half)
+        known[value] = add_rounded(model, f"{value.name}.fp16", value, ir.DataType.FLOAT16)
     return known[value]
 
 

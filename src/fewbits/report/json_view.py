@@ -9,8 +9,8 @@ from typing import Any
 
 from fewbits.devices.host import Host
 from fewbits.measurement.comparison import Comparison, LayerComparison
+from fewbits.measurement.conversion import Converted
 from fewbits.measurement.records import Measurement, Measurements
-from fewbits.passes.records import Converted
 from fewbits.quantization.records import Calibrated
 from fewbits.selection.records import Decision, Failed, Measured, Outcome, Refused
 

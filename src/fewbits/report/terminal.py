@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from fewbits.measurement.comparison import Comparison
+from fewbits.measurement.conversion import Converted
 from fewbits.measurement.records import Measurements
-from fewbits.passes.records import Converted
 from fewbits.quantization.records import Calibrated
 from fewbits.report.screen import screen as _console
 from fewbits.selection.records import Decision, Measured, Outcome
@@ -183,10 +183,16 @@ def show_converted(result: Converted) -> None:
     _console().print(
         Text(
             f"Wrote {result.out} in {result.to}: {result.size_before / 1e6:.2f} → {result.size_after / 1e6:.2f} MB "
-            f"({ratio:.0%}), {result.nodes_before} → {result.nodes_after} nodes. Against the original on random input: "
-            f"{result.sqnr_db:.1f} dB, largest difference {result.max_abs:.3g}."
+            f"({ratio:.0%}), {result.nodes_before} → {result.nodes_after} nodes."
         )
     )
+    for found in result.deviations:
+        what = f"{found.samples} {'random inputs' if found.inputs == 'random' else 'samples of the data'}"
+        if found.max_abs == 0:
+            said = "no output differs by a bit"
+        else:
+            said = f"{found.sqnr_db:.1f} dB at output {found.output}, largest difference {found.max_abs:.3g}"
+        _console().print(Text(f"Against the original on {what}: {said}."))
 
 
 def show_comparison(result: Comparison, count: int = 15) -> None:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from fewbits.passes import simplify
-from fewbits.passes.fold_batchnorm import fold_batchnorm
+from fewbits.passes.fold_after import fold_after
 from models import Array, check, f32, feed, network, node, on_onnxruntime, oracle
 
 
@@ -46,15 +46,15 @@ def test_folding_keeps_the_result_and_the_names(kind: str) -> None:
               {flat}
               [linear] c = {text}
               [norm] n = BatchNormalization<epsilon=0.001>(c, gamma, beta, mean, var)
-              [negative] y = Neg(n) }}""",
+              [behind] y = Abs(n) }}""",
         **weights,
         **norm(channels),
     )
     inputs = feed(model)
     before = oracle(model, inputs)["y"]
-    fold_batchnorm(model)
+    fold_after(model)
     check(model)
-    assert [n.name for n in model.graph if n.op_type != "Flatten"] == ["linear", "negative"]
+    assert [n.name for n in model.graph if n.op_type != "Flatten"] == ["linear", "behind"]
     assert node(model, "linear").outputs[0].name == "n"
     assert model.graph.outputs[0].name == "y"
     np.testing.assert_allclose(oracle(model, inputs)["y"], before, rtol=1e-5, atol=1e-5)
@@ -70,7 +70,7 @@ def test_a_batch_norm_that_is_the_model_output_folds_under_its_name() -> None:
     )
     inputs = feed(model)
     before = oracle(model, inputs)["y"]
-    fold_batchnorm(model)
+    fold_after(model)
     check(model)
     assert [n.op_type for n in model.graph] == ["Conv"]
     np.testing.assert_allclose(oracle(model, inputs)["y"], before, rtol=1e-5, atol=1e-5)
@@ -85,7 +85,7 @@ def test_weights_shared_by_two_convolutions_are_folded_for_one_alone() -> None:
     )
     inputs = feed(model)
     before = oracle(model, inputs)
-    fold_batchnorm(model)
+    fold_after(model)
     after = oracle(model, inputs)
     np.testing.assert_allclose(after["y"], before["y"], rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(after["z"], before["z"])
@@ -113,7 +113,7 @@ REFUSED = {
 def test_it_refuses(why: str) -> None:
     model = network(REFUSED[why], w=(6, 4, 3, 3), **norm(6))
     before = ir.to_proto(model).SerializeToString()
-    fold_batchnorm(model)
+    fold_after(model)
     assert ir.to_proto(model).SerializeToString() == before
 
 
@@ -128,7 +128,7 @@ def test_grouped_transposed_convolutions_and_scaled_gemms_keep_their_batch_norm(
     )
     inputs = feed(model)
     before = on_onnxruntime(model, inputs)
-    fold_batchnorm(model)
+    fold_after(model)
     for name, array in on_onnxruntime(model, inputs).items():
         np.testing.assert_allclose(array, before[name], rtol=1e-5, atol=1e-5)
 
