@@ -61,10 +61,11 @@ def test_a_model_that_computes_something_else_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_fp16_loses_is_refused_in_one_line(cli: Run, tmp_path: Path) -> None:
-    text = "g (float[1,4] x) => (float[1,4] y) { a = Mul(x, small)  b = Relu(a)  y = Mul(b, big) }"
-    model = network(text, small=f32(1e-9), big=f32(1e9))
-    path = save(model, tmp_path / "m.onnx")
+@pytest.mark.parametrize("scales", [(1e-9, 1, 1e9), (3e3, 3e3, 1e-4)], ids=["underflow", "overflow"])
+def test_what_fp16_loses_is_refused_in_one_line(scales: tuple[float, ...], cli: Run, tmp_path: Path) -> None:
+    text = """g (float[1,4] x) => (float[1,4] y) {
+        a = Mul(x, one)  b = Relu(a)  c = Mul(b, two)  d = Relu(c)  y = Mul(d, three) }"""
+    path = save(network(text, **dict(zip(("one", "two", "three"), map(f32, scales), strict=True))), tmp_path / "m.onnx")
     ran = cli("convert", path, "--to", "fp16", "-o", tmp_path / "o.onnx")
     assert (ran.code, (tmp_path / "o.onnx").exists()) == (2, False)
     assert "convert to bf16 or fp32" in ran.last

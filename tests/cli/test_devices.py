@@ -206,10 +206,11 @@ def test_a_network_that_overflows_in_fp16_is_not_chosen(net: Net, head: np.ndarr
             if name == "features" and node.op_type == "Gemm":
                 node.input[index] = "small"
     up = onnx.helper.make_node("Mul", ["features", "million"], ["large"], "up")
-    down = onnx.helper.make_node("Div", ["large", "million"], ["small"], "down")
+    between = onnx.helper.make_node("Relu", ["large"], ["whole"], "between")
+    down = onnx.helper.make_node("Div", ["whole", "million"], ["small"], "down")
     at = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Gemm")
-    model.graph.node.insert(at, down)
-    model.graph.node.insert(at, up)
+    for step in (down, between, up):
+        model.graph.node.insert(at, step)
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.full((), 6e4, np.float32), "million"))
     path, run = tmp_path / "large.onnx", tmp_path / "run"
     onnx.save(model, path)

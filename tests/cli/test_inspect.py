@@ -131,7 +131,7 @@ def test_convert_keeps_the_unsafe_region_whole(softplus: Path, tmp_path: Path, c
 
 def test_choose_warns_and_keeps_lost_weights_whole(tmp_path: Path, cli: Run) -> None:
     text = """g (float[1,8] x) => (float[1,8] y) {
-        [first] a = MatMul(x, v)  [faint] b = MatMul(a, w)  [last] y = MatMul(b, u) }"""
+        [first] a = MatMul(x, v)  p = Relu(a)  [faint] b = MatMul(p, w)  q = Relu(b)  [last] y = MatMul(q, u) }"""
     w = (np.random.default_rng(0).standard_normal((8, 8)) * 1e-9).astype(np.float32)
     path = save(network(text, v=(8, 8), w=w, u=(8, 8)), tmp_path / "faint.onnx")
     options = ("--formats", "fp32,fp16", "--engine", "onnxruntime", "-o", tmp_path / "run", "--json")

@@ -29,7 +29,8 @@ def add_rounded(model: ir.Model, name: str, value: ir.Value, dtype: ir.DataType)
     if array is None:
         raise ValueError(f"{value.name} is no constant")
     if array.nbytes < _LARGE_BYTES:
-        return add_initializer(model, name, array.astype(kind))
+        with np.errstate(over="ignore"):  # becomes infinity, as in the format's own arithmetic
+            return add_initializer(model, name, array.astype(kind))
     held = value.const_value
     assert held is not None
     added = add_initializer(model, name, np.empty((0,), kind))

@@ -34,6 +34,10 @@ def rounded(half: ir.Model) -> ir.Model:
         for output in node.outputs:
             if output.dtype == ir.DataType.FLOAT16:
                 _round(model, node, output)
+    first = model.graph[0] if len(model.graph) else None
+    for value in model.graph.inputs:
+        if value.dtype == ir.DataType.FLOAT16 and first is not None:
+            _round_input(model, value, first)
     return model
 
 
@@ -49,6 +53,22 @@ def in_fp16(model: ir.Model) -> ir.Model:
             stored = np.where(np.isfinite(array), np.clip(array, -FP16.max, FP16.max), array).astype(np.float32)
             value.const_value = ir.tensor(stored, name=value.name)
     return rounded(compute_fp16(model, guard=False))
+
+
+def _round_input(model: ir.Model, value: ir.Value, first: ir.Node) -> None:
+    """An FP16 input is fed in FP32 and read rounded."""
+    readers = list(value.uses())
+    value.type = ir.TensorType(ir.DataType.FLOAT)
+    narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16.value}, name=f"{value.name}.narrow")
+    whole = ir.node("Cast", [narrow.outputs[0]], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}.whole")
+    for output, name, dtype in (
+        (narrow.outputs[0], "narrow", ir.DataType.FLOAT16),
+        (whole.outputs[0], "rounded", ir.DataType.FLOAT),
+    ):
+        output.name, output.shape, output.type = f"{value.name}.{name}", value.shape, ir.TensorType(dtype)
+    for reader, index in readers:
+        reader.replace_input_with(index, whole.outputs[0])
+    model.graph.insert_before(first, [narrow, whole])
 
 
 def _round(model: ir.Model, node: ir.Node, value: ir.Value) -> None:
