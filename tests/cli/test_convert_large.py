@@ -18,15 +18,18 @@ from onnx import TensorProto, helper
 
 import fewbits
 
-# The lowered limit only matters for ONNX written whole; the peak is that of the process, from the system.
+# The lowered limits are for ONNX written whole and for trying FP16 arithmetic; the peak is the process's own.
 CONVERT = """
 import sys
 import fewbits
+import importlib
 from fewbits.graph import files
 from fewbits.measurement.memory import peak_rss_bytes
 from fewbits.engines import ENGINES, Options
 small, model, out, to, limit = sys.argv[1:]
+convert = importlib.import_module("fewbits.verbs.convert")
 files._ONE_MESSAGE_BYTES = int(limit)
+convert._MOST_BYTES = int(limit)
 fewbits.convert(small, out=out, to=to)
 before = peak_rss_bytes()
 found = fewbits.convert(model, out=out, to=to)
@@ -78,10 +81,11 @@ def converted(tmp_path: Path, to: str, name: str, layers: int, width: int, opset
     [
         ("fp32", "out.onnx", 17, 1.0, 1.3),
         ("fp32", "out.onnx", 13, 1.0, 1.3),
-        # The engine holds the 16-bit weights (half) and the FP32 ones it makes of them (one), and works on some.
-        ("fp16", "out.onnx", 17, 0.5, 2.0),
-        ("bf16", "out.onnx", 17, 0.5, 2.0),
-        ("fp16", "out.xml", 17, 0.5, 2.0),
+        # The engine holds the 16-bit weights (half) and the FP32 ones it makes of them (one), in an arena that grows by
+        # powers of two. Halves made in memory and written as one message took three times the file.
+        ("fp16", "out.onnx", 17, 0.5, 2.5),
+        ("bf16", "out.onnx", 17, 0.5, 2.5),
+        ("fp16", "out.xml", 17, 0.5, 2.5),
     ],
 )
 def test_weights_are_held_once(to: str, name: str, opset: int, share: float, most: float, tmp_path: Path) -> None:
@@ -97,7 +101,7 @@ def test_more_than_one_message_holds(to: str, name: str, tmp_path: Path) -> None
     before, after, idle, peak = converted(tmp_path, to, name, 23, 5000, 17, 1_000_000_000)
     assert before > 1 << 31
     assert after == pytest.approx(before * (0.5 if to == "fp16" else 1), rel=0.02)
-    assert peak - idle < (2.0 if to == "fp16" else 1.3) * before
+    assert peak - idle < (2.5 if to == "fp16" else 1.3) * before
 
 
 def test_weights_beside_a_small_file_come_into_it(tmp_path: Path) -> None:

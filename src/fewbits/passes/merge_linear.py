@@ -82,9 +82,9 @@ def _product(first: Layer, second: Layer) -> tuple[NDArray[Any], Float | None] |
     """Weights as the second layer stores them, and bias; None where the pair stays two."""
     kinds = (first.node.op_type, second.node.op_type)
     if all(kind in _MATRICES for kind in kinds):
-        a, b = _matrix(first), _matrix(second)
-        if a.shape[0] * b.shape[1] > a.size + b.size:
+        if first.channels_read * second.channels > first.weights.size + second.weights.size:
             return None
+        a, b = _matrix(first), _matrix(second)
         joint = _multiply(a, b) * (first.gain * second.gain)
         bias = _bias(first, second, lambda b1: (b1 @ b) * second.gain)
         # A Gemm reads [M, K] alone, a MatMul stacks of it.
@@ -93,20 +93,22 @@ def _product(first: Layer, second: Layer) -> tuple[NDArray[Any], Float | None] |
         return joint.astype(second.weights.dtype), bias
     if kinds != ("Conv", "Conv") or queries.group(first.node) > 1 or queries.group(second.node) > 1:
         return None
+    behind = _pointwise(second.node)
+    if not behind and not (_pointwise(first.node) and (first.bias is None or pads_nothing(second.node))):
+        return None
+    # Work is asked for first: most pairs that meet here are bottlenecks, and products in FP64 take time.
+    one, two = queries.macs(first.node), queries.macs(second.node)
+    shape1, shape2 = first.weights.shape, second.weights.shape
+    grown = one * shape2[0] // shape1[0] if behind else two * shape1[1] // shape1[0]
+    if not one or not two or grown > one + two:
+        return None
     w1, w2 = first.weights.astype(np.float64), second.weights.astype(np.float64)
-    work = queries.macs(first.node) + queries.macs(second.node)
-    if _pointwise(second.node):  # [O, M] after [M, I, ...]
+    if behind:  # [O, M] after [M, I, ...]
         flat = w2.reshape(w2.shape[:2])
         joint = np.tensordot(flat, w1, axes=(1, 0))
-        grown = queries.macs(first.node) * len(w2) // len(w1)
-    elif _pointwise(first.node) and (first.bias is None or pads_nothing(second.node)):  # [O, M, ...] after [M, I]
+    else:  # [O, M, ...] after [M, I]
         flat = w2.sum(axis=tuple(range(2, w2.ndim)))
         joint = np.moveaxis(np.tensordot(w2, w1.reshape(w1.shape[:2]), axes=(1, 0)), -1, 1)
-        grown = queries.macs(second.node) * w1.shape[1] // w1.shape[0]
-    else:
-        return None
-    if not work or grown > work:
-        return None
     return np.ascontiguousarray(joint.astype(second.weights.dtype)), _bias(first, second, lambda b1: flat @ b1)
 
 

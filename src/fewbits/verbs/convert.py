@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +28,7 @@ from fewbits.measurement.deviation import (
     shaken,
 )
 from fewbits.passes import simplify
+from fewbits.passes.fix_shapes import fix_shapes
 from fewbits.passes.half_io import half_io
 from fewbits.passes.rounded import rounded
 from fewbits.passes.to_half import compute_fp16, store_half
@@ -39,8 +38,6 @@ from fewbits.verbs.target import resolve
 
 _TRIALS = 3
 _DATA_SAMPLES = 8
-# One input of a gigabyte; more is a slip of the keyboard.
-_MOST_NUMBERS = 1 << 28
 # An FP16 file whose FP32 twin, with a rounding behind every operator, is not run any more.
 _MOST_BYTES = 1 << 29
 
@@ -173,51 +170,6 @@ def _to(model: ir.Model, to: str, *, is_ir: bool, keep_io: bool) -> ir.Model:
         return model
     half = compute_fp16(model, keep=hazards.unsafe_nodes(hazards.check(model)))
     return half if keep_io else half_io(half)
-
-
-def fix_shapes(model: ir.Model, texts: tuple[str, ...]) -> None:
-    """Give inputs fixed sizes, each text as ``name:1,3,224,224``.
-
-    Raises:
-        InputError: not of that form, no such input, or another rank.
-    """
-    from onnx_ir.passes.common import ShapeInferencePass
-
-    inputs = {value.name: value for value in model.graph.inputs}
-    for text in texts:
-        match = re.fullmatch(r"(.+):(\d+(?:,\d+)*)", text)
-        if match is None:
-            raise InputError(f"'{text}' is no input shape", where="--input-shape", fix="write name:1,3,224,224")
-        name, sizes = match[1], [int(size) for size in match[2].split(",")]
-        if name not in inputs:
-            raise InputError(
-                f"the model has no input '{name}'",
-                where="--input-shape",
-                fix=f"it has {', '.join(map(str, inputs))}",
-            )
-        rank = queries.dims(inputs[name])
-        if rank is not None and len(rank) != len(sizes):
-            raise InputError(
-                f"'{name}' has {len(rank)} dimensions, not {len(sizes)}",
-                where="--input-shape",
-                fix=f"give {len(rank)} sizes",
-            )
-        if not 0 < math.prod(sizes) <= _MOST_NUMBERS:
-            raise InputError(
-                f"'{text}' holds {math.prod(sizes)} numbers", where="--input-shape", fix=f"1 to {_MOST_NUMBERS}"
-            )
-        inputs[name].shape = ir.Shape(sizes)
-    if not texts:
-        return
-    for node in model.graph:
-        for value in node.outputs:
-            value.shape = None  # inferred for other sizes
-    try:
-        ShapeInferencePass()(model)
-    except Exception as error:  # whatever inference makes of sizes that contradict each other
-        raise InputError(
-            "the model cannot take these sizes", where="--input-shape", fix="give sizes this model can take"
-        ) from error
 
 
 def _in_fp16_arithmetic(made: Path, feeds: list[Arrays], progress: Progress) -> list[Arrays] | None:
