@@ -147,6 +147,11 @@ def main(who: str, name: str, out: str) -> None:
     asset = chosen([name])[0]
     if who.startswith("nncf"):
         import nncf  # noqa: F401
+    if who.startswith("fewbits"):
+        import onnxscript.optimizer
+        import onnxscript.rewriter.rules.common  # noqa: F401
+
+        import fewbits.verbs.calibrate  # noqa: F401
     if who.startswith("onnxruntime"):
         import onnxruntime.quantization  # noqa: F401
     session = ENGINES["openvino"].compile(asset.model, Options(mode="throughput"))
