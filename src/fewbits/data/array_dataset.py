@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fewbits.errors import DataError
 from fewbits.numerics.tensors import TensorSpec
 
-from .array_files import NpzFile, map_npy
+from .array_files import NpzFile, map_npy, release
 from .dataset import Dataset, hash_arrays
 from .feed import InputFeed, plan_feed
 from .preprocess import Preprocess
@@ -21,6 +21,14 @@ from .sample import Sample
 
 LABELS = "y"
 ONLY_INPUT = "x"
+
+
+# Bytes of a mapped array that may stay in memory.
+_HELD_BYTES = 32 << 20
+
+
+# Bytes of a mapped array that may stay in memory.
+_HELD_BYTES = 32 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +55,7 @@ class ArrayDataset(Dataset):
         inputs = {
             input_name: feed.feed(self.arrays[input_name][index], name=name) for input_name, feed in self.feeds.items()
         }
+        self._let_go(index)
         return Sample(name, inputs, self._target(index))
 
     def sample_name(self, index: int) -> str:
@@ -65,7 +74,14 @@ class ArrayDataset(Dataset):
         return np.array(self.labels[index])
 
     def _read_content_key(self, index: int) -> str:
+        self._let_go(index)
         return hash_arrays(*(self.arrays[name][index] for name in sorted(self.arrays)))
+
+    def _let_go(self, index: int) -> None:
+        """Every so many rows, give mapped pages back to the system, which would count them as this process's memory."""
+        for array in self.arrays.values():
+            if index % max(1, _HELD_BYTES // max(array[0].nbytes, 1)) == 0:
+                release(array)
 
     def _target_key(self, index: int) -> str:
         target = self._target(index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import struct
 import zipfile
 import zlib
@@ -181,3 +182,10 @@ def _map(path: Path, header: ArrayHeader, *, available: int, where: str) -> NDAr
         return np.empty(header.shape, header.dtype)
     order = "F" if header.fortran_order else "C"
     return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)  # type: ignore[call-overload,no-any-return]
+
+
+def release(array: NDArray[Any]) -> None:
+    """Drop the pages of a mapped file that were read; whoever still needs one has it read again."""
+    mapped: object = getattr(array, "base", None)
+    if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
