@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -51,7 +52,7 @@ def collect(
         return Statistics(fingerprint(model), sample_fingerprint, sum(1 for _ in samples), {})
     density = min(max(_WANTED_SAMPLES // max(expected, 1), _LEAST), _MOST)
     probe, layout = tapped(model, names, density)
-    session = engine.compile(probe, Options(options.device, "throughput", options.precision, options.threads))
+    session = engine.compile(probe, replace(options, mode="throughput"))
     accumulators = [_Accumulator(layout, expected) for _ in range(session.slots)]
     try:
         run_all(session, samples, lambda slot, index, outputs: accumulators[slot].add(index, outputs[OUTPUT]), progress)

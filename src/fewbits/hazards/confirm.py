@@ -96,18 +96,6 @@ def unexplained(findings: Iterable[Finding], run: HalfRun) -> tuple[Finding, ...
     )
 
 
-def random_sample(model: ir.Model, seed: int = 0) -> Sample | None:
-    """Standard normal numbers for each float input, 0 and 1 for the others; None where sizes are not known."""
-    rng = np.random.default_rng(seed)
-    feed = {}
-    for spec in queries.specs(model.graph.inputs):
-        if None in spec.shape[1:] or 0 in spec.shape:
-            return None
-        numbers = rng.standard_normal(spec.single) if spec.dtype.kind == "f" else rng.integers(0, 2, spec.single)
-        feed[spec.name] = numbers.astype(spec.dtype)
-    return Sample("random", feed)
-
-
 def _from_floats(model: ir.Model) -> list[ir.Value]:
     """Integers that are made of floats: indices and positions."""
     found = []

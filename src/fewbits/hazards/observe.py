@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import numpy as np
 import onnx_ir as ir
 
-from fewbits.calibration.statistics import Statistics
 from fewbits.data import Sample
 from fewbits.engines import TRIALS, Options
 from fewbits.graph import queries
@@ -46,14 +45,6 @@ def observe(model: ir.Model, samples: Iterable[Sample]) -> dict[str, Extremes]:
         name: Extremes(float(a), float(b))
         for name, a, b in zip(names, low, high, strict=True)
         if np.isfinite(a) and np.isfinite(b)
-    }
-
-
-def from_statistics(statistics: Statistics) -> dict[str, Extremes]:
-    """The same from what calibration kept."""
-    return {
-        name: Extremes(float(value.minimum.min()), float(value.maximum.max()))
-        for name, value in statistics.values.items()
     }
 
 

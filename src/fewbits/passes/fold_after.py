@@ -19,17 +19,12 @@ import numpy as np
 import onnx_ir as ir
 
 from fewbits.passes.affine import by_channel
-from fewbits.passes.layer import LINEAR, absorb, read, scaled, sole_reader
+from fewbits.passes.layer import absorb, fold_each, read, scaled, sole_reader
 
 
 def fold_after(model: ir.Model) -> bool:
     """Fold what follows each linear layer into it; whether anything was."""
-    changed = False
-    for node in list(model.graph):
-        if node.op_type in LINEAR:
-            while _fold(model, node):
-                changed = True
-    return changed
+    return fold_each(model, _fold)
 
 
 def _fold(model: ir.Model, node: ir.Node) -> bool:

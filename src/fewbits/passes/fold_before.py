@@ -19,17 +19,12 @@ import onnx_ir as ir
 
 from fewbits.graph import queries
 from fewbits.passes.affine import by_channel, engine_fused, moving_input
-from fewbits.passes.layer import LINEAR, Float, Layer, read, scaled, sole_reader
+from fewbits.passes.layer import Float, Layer, fold_each, read, scaled, sole_reader
 
 
 def fold_before(model: ir.Model) -> bool:
     """Fold what stands in front of each linear layer into it; whether anything was."""
-    changed = False
-    for node in list(model.graph):
-        if node.op_type in LINEAR:
-            while _fold(model, node):
-                changed = True
-    return changed
+    return fold_each(model, _fold)
 
 
 def _fold(model: ir.Model, node: ir.Node) -> bool:

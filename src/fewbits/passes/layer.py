@@ -6,6 +6,7 @@ one, the Add of a constant vector that exporters put behind it for its bias.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -191,3 +192,13 @@ def _append_add(model: ir.Model, node: ir.Node, vector: ir.Value) -> None:
     add.replace_input_with(0, product)
     model.graph.insert_after(node, add)
     product.name, total.name = f"{name}.product", name
+
+
+def fold_each(model: ir.Model, fold: Callable[[ir.Model, ir.Node], bool]) -> bool:
+    """Apply ``fold`` to every linear layer for as long as it changes something; whether anything did."""
+    changed = False
+    for node in list(model.graph):
+        if node.op_type in LINEAR:
+            while fold(model, node):
+                changed = True
+    return changed

@@ -57,33 +57,31 @@ def in_fp16(model: ir.Model) -> ir.Model:
 
 def _round_input(model: ir.Model, value: ir.Value, first: ir.Node) -> None:
     """An FP16 input is fed in FP32 and read rounded."""
-    readers = list(value.uses())
     value.type = ir.TensorType(ir.DataType.FLOAT)
-    narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16.value}, name=f"{value.name}.narrow")
-    whole = ir.node("Cast", [narrow.outputs[0]], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}.whole")
-    for output, name, dtype in (
-        (narrow.outputs[0], "narrow", ir.DataType.FLOAT16),
-        (whole.outputs[0], "rounded", ir.DataType.FLOAT),
-    ):
-        output.name, output.shape, output.type = f"{value.name}.{name}", value.shape, ir.TensorType(dtype)
-    for reader, index in readers:
-        reader.replace_input_with(index, whole.outputs[0])
+    narrow, whole = _rounding(value)
+    narrow.outputs[0].name, whole.outputs[0].name = f"{value.name}.narrow", f"{value.name}.rounded"
     model.graph.insert_before(first, [narrow, whole])
 
 
 def _round(model: ir.Model, node: ir.Node, value: ir.Value) -> None:
     """``value`` becomes the rounded number, under its name."""
-    readers = list(value.uses())
-    narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16.value}, name=f"{value.name}.narrow")
-    whole = ir.node("Cast", [narrow.outputs[0]], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}.whole")
-    for reader, index in readers:
-        reader.replace_input_with(index, whole.outputs[0])
-    result, name = whole.outputs[0], value.name
-    narrow.outputs[0].type, narrow.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT16), value.shape
-    result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), value.shape
     value.type = ir.TensorType(ir.DataType.FLOAT)
+    narrow, whole = _rounding(value)
+    result, name = whole.outputs[0], value.name
     value.name, narrow.outputs[0].name, result.name = f"{name}.exact", f"{name}.narrow", name
     model.graph.insert_after(node, [narrow, whole])
     for index, output in enumerate(model.graph.outputs):
         if output is value:
             model.graph.outputs[index] = result
+
+
+def _rounding(value: ir.Value) -> tuple[ir.Node, ir.Node]:
+    """A Cast to FP16 and one back, whose result all readers of ``value`` read from now on."""
+    readers = list(value.uses())
+    narrow = ir.node("Cast", [value], {"to": ir.DataType.FLOAT16.value}, name=f"{value.name}.narrow")
+    whole = ir.node("Cast", [narrow.outputs[0]], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}.whole")
+    for node, dtype in ((narrow, ir.DataType.FLOAT16), (whole, ir.DataType.FLOAT)):
+        node.outputs[0].type, node.outputs[0].shape = ir.TensorType(dtype), value.shape
+    for reader, index in readers:
+        reader.replace_input_with(index, whole.outputs[0])
+    return narrow, whole

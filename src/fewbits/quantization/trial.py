@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.devices.host import available_cores
-from fewbits.engines import Arrays, Options
+from fewbits.engines import Arrays
 from fewbits.numerics import NoiseSum
 from fewbits.quantization.corrections import CORRECTIONS
 from fewbits.quantization.recipe import Recipe
@@ -87,7 +88,7 @@ class Trial:
 
     def _outputs(self, model: ir.Model) -> list[Arrays]:
         bench = self._bench
-        session = bench.engine.compile(model, Options(bench.options.device, "latency", bench.options.precision, 1))
+        session = bench.engine.compile(model, replace(bench.options, mode="latency", threads=1))
         try:
             return [{k: v.copy() for k, v in session.run(sample.inputs).items()} for sample in self._samples]
         finally:

@@ -12,10 +12,11 @@ from fewbits.data import BadSamples, Sample, stream, take
 from fewbits.engines import ENGINES
 from fewbits.graph import qdq, queries
 from fewbits.graph.files import file_bytes, read_proto
-from fewbits.hazards.confirm import random_sample
+from fewbits.graph.vocabulary import vocabulary
 from fewbits.inspection.coverage import coverage
 from fewbits.inspection.facts import facts
 from fewbits.inspection.records import Inspection
+from fewbits.measurement.deviation import random_feeds
 from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, check_model, open_test_data
@@ -42,8 +43,9 @@ def inspect(model: str | Path, data: DataOptions | None = None, *, progress: Pro
     simple = simplify(loaded)
     samples = _samples(loaded, path, data, progress)
     given = bool(samples)
-    if not given and (drawn := random_sample(simple)) is not None:
-        samples = [drawn]
+    inputs = queries.specs(simple.graph.inputs)
+    if not given and not any(None in spec.shape[1:] or 0 in spec.shape for spec in inputs):
+        samples = [Sample("random", random_feeds(inputs, vocabulary(simple), 1)[0])]
     found = hazards.survey(simple, [] if qdq.is_quantized(simple) else samples, progress, given=given)
     return Inspection(
         model=path,

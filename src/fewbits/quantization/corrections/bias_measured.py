@@ -13,6 +13,7 @@ model instead would count the shift of earlier layers again in each later one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -54,7 +55,7 @@ def measured_shifts(
         return {}
     names = [name for pair in twins.values() for name in pair]
     probe, layout = tapped(both, names, 0, (MEAN,))
-    session = engine.compile(probe, Options(options.device, "throughput", options.precision, options.threads))
+    session = engine.compile(probe, replace(options, mode="throughput"))
     sums = np.zeros((session.slots, layout.size))
 
     def add(slot: int, _: int, outputs: Mapping[str, NDArray[np.float32]]) -> None:

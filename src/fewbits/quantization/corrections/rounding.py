@@ -11,7 +11,7 @@ Where bias correction follows, H is centred: what the rounded weights shift the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -163,7 +163,7 @@ def _observe(
     values = {value.name: value for node in probe.graph for value in node.outputs}
     wanted = dict.fromkeys(layer.source for layer in layers if layer.source not in inputs)
     probe.graph.outputs[:] = [values[name] for name in wanted] or list(probe.graph.outputs)
-    session = engine.compile(probe, Options(options.device, "latency", options.precision, options.threads))
+    session = engine.compile(probe, replace(options, mode="latency"))
 
     def see(_: int, index: int, outputs: Arrays) -> None:
         for layer in layers:
