@@ -5,7 +5,8 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,13 +24,19 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Rule:
-    """Sends nodes whose name or operator type matches a glob to ``int8`` or ``float``."""
+    """Sends nodes whose name or operator type matches a glob to ``int8`` or ``float``.
+
+    An ``exact`` rule speaks of the one node of that name, whatever characters the name holds.
+    """
 
     glob: str
     choice: Choice
+    exact: bool = False
 
     def matches(self, name: str, op_type: str) -> bool:
         """Whether the rule speaks of this node."""
+        if self.exact:
+            return name == self.glob
         return fnmatch.fnmatchcase(name, self.glob) or fnmatch.fnmatchcase(op_type, self.glob)
 
     def matches_node(self, node: ir.Node) -> bool:
@@ -82,6 +89,10 @@ class Recipe:
             return None if BIAS_MEASURED not in self.corrections or correction != BIAS else False
         return False
 
+    def sending(self, names: Iterable[str], choice: Choice) -> Recipe:
+        """The same with the nodes of these names sent to INT8 or to float."""
+        return replace(self, rules=(*self.rules, *(Rule(name, choice, exact=True) for name in names)))
+
     def fingerprint(self) -> str:
         """A short hash of everything that changes the result."""
         return hashlib.sha256(self.to_toml().encode()).hexdigest()[:16]
@@ -96,6 +107,8 @@ class Recipe:
         ]
         for rule in self.rules:
             lines += ["", "[[rules]]", f"glob = {_quoted(rule.glob)}", f"choice = {_quoted(rule.choice)}"]
+            if rule.exact:
+                lines.append("exact = true")
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -115,7 +128,7 @@ class Recipe:
             raise InputError(f"not a recipe: {place}: {first['msg']}", where=str(path)) from error
         if {BIAS, BIAS_MEASURED} <= set(read.corrections):
             raise InputError("not a recipe: corrections: bias and bias-measured correct the same", where=str(path))
-        rules = tuple(Rule(rule.glob, rule.choice) for rule in read.rules)
+        rules = tuple(Rule(rule.glob, rule.choice, rule.exact) for rule in read.rules)
         return cls(read.name, read.method, rules, tuple(read.corrections), read.weight_bits)
 
 
@@ -124,6 +137,7 @@ class _RuleFile(BaseModel):
 
     glob: str
     choice: Choice
+    exact: bool = False
 
 
 class _RecipeFile(BaseModel):

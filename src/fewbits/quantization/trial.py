@@ -97,7 +97,7 @@ class Trial:
 
     def _sqnr(self, variant: Tuned, truth: Future[list[Arrays]]) -> NDArray[np.float64]:
         outputs = self._outputs(build(variant))
-        return np.array([_worst_output(expected, got) for expected, got in zip(truth.result(), outputs, strict=True)])
+        return np.array([worst_output_db(expected, got) for expected, got in zip(truth.result(), outputs, strict=True)])
 
     def _outputs(self, model: ir.Model) -> list[Arrays]:
         bench = self._bench
@@ -113,8 +113,11 @@ def name(recipe: Recipe) -> str:
     return "+".join((recipe.method, *(correction for correction in CORRECTIONS if correction in recipe.corrections)))
 
 
-def _worst_output(truth: Arrays, got: Arrays) -> float:
-    """The lowest SQNR of all outputs: boxes in pixels would drown scores between 0 and 1 in a common sum."""
+def worst_output_db(truth: Arrays, got: Arrays) -> float:
+    """The lowest SQNR of all outputs, in dB, from -50 to 150.
+
+    Boxes in pixels would drown scores between 0 and 1 in a common sum.
+    """
     found = [_CEILING_DB]
     for key, expected in truth.items():
         noise = NoiseSum()
