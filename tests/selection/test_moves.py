@@ -66,7 +66,7 @@ def test_the_fewest_are_found_in_logarithmic_many_steps(most: int, needed: int) 
     assert len(asked) == len(set(asked))
 
 
-@pytest.mark.parametrize("answers", itertools.product([False, True], repeat=4))
+@pytest.mark.parametrize("answers", list(itertools.product([False, True], repeat=4)))
 def test_what_is_found_is_inside_even_where_more_moves_are_not_always_better(answers: tuple[bool, ...]) -> None:
     found = fewest(5, lambda count: count == 5 or answers[count - 1])
     assert found == 5 or (found is not None and answers[found - 1])

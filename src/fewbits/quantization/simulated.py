@@ -7,8 +7,9 @@ about three of the FP32 model's; a model built and loaded for each question woul
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -49,9 +50,11 @@ class Simulated:
         self._session: Session = engine.compile(model, options)
         self.slots = self._session.slots
 
-    def run(self, inputs: Arrays, values: Container[str], layers: Container[str], slot: int = 0) -> Arrays:
+    def run(
+        self, inputs: Mapping[str, NDArray[Any]], values: Container[str], layers: Container[str], slot: int = 0
+    ) -> Arrays:
         """The outputs where these values are quantized, and these layers' weights with their corrected biases."""
-        feeds: dict[str, NDArray[np.generic]] = dict(inputs)
+        feeds: dict[str, NDArray[Any]] = dict(inputs)
         for name in self._values:
             feeds[f"{_SWITCH} {name}"] = np.array(name in values)
         for layer, constants in self._constants.items():

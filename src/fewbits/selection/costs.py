@@ -1,8 +1,8 @@
 """What each group of layers costs in INT8 and in float, from the engines' own profiles.
 
-Engines fuse, rename and reorder: an executed operator belongs to the group of the layer whose name it carries, with the
-marks engines add taken off. What converts between formats (quantizers, dequantizers) belongs to borders: a group that
-leaves INT8 gets two of them wherever its neighbours stay, and the time they take a number is read from the same profile.
+Engines fuse, rename and reorder: an executed operator belongs to the group of the layer whose name it carries, with
+the marks engines add taken off. What converts between formats (quantizers, dequantizers) belongs to borders: a group
+that leaves INT8 gets two of them, and the time they take for each number is read from the same profile.
 """
 
 from __future__ import annotations
@@ -52,9 +52,8 @@ def costs(model: ir.Model, groups: Sequence[Group], integer: Profile, floating: 
     found = {}
     for group in groups:
         if group.name in int8_us and group.name in float_us:
-            borders = rate * sum(
-                _numbers(value) for value in (nodes[group.name].inputs[0], nodes[group.name].outputs[0])
-            )
+            node = nodes[group.name]
+            borders = rate * (_numbers(node.inputs[0]) + _numbers(node.outputs[0]))
             found[group.name] = Cost(int8_us[group.name], float_us[group.name] + borders)
     return found
 

@@ -33,7 +33,9 @@ def moves(
     known come last, by their noise: they are taken to cost as much as the dearest.
     """
     dearest = max((cost.saved_us for cost in costs.values()), default=0.0)
-    free, paid, unknown = [], [], []
+    free: list[Move] = []
+    paid: list[Move] = []
+    unknown: list[Move] = []
     for group in groups:
         known = costs.get(group.name)
         move = Move(group.name, sensitivities[group.name].noise, max(dearest, 0.0) if known is None else known.saved_us)
