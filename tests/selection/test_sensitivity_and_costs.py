@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from fewbits.calibration.collect import collect
-from fewbits.engines import TRIALS, Options, OpTime, Profile
+from fewbits.engines import TRIALS, OpTime, Options, Profile
 from fewbits.graph.queries import node_name
 from fewbits.quantization.groups import groups
 from fewbits.quantization.placement import values_to_watch
@@ -92,7 +92,7 @@ def test_times_are_told_apart_by_the_names_engines_give() -> None:
 
 
 def test_a_group_that_leaves_int8_pays_for_its_borders() -> None:
-    """x [1,3,8,8] is converted in 1.92 us, 0.01 a number; conv1 reads 192 numbers and makes 512, the border of conv2 is as long as its own numbers."""
+    """x [1,3,8,8] is converted in 1.92 us, 0.01 us a number; conv1 reads 192 numbers and makes 512."""
     model = conv_relu_conv()
     found = groups(model, Recipe(), TRIALS.capability)
     integer = profile(x_QuantizeLinear=("QuantizeLinear", 1.92), conv1=("Conv", 5.0), conv2=("Conv", 7.0))
