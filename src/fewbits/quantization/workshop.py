@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from fewbits.calibration.statistics import Statistics
 from fewbits.data import Sample
 from fewbits.engines import Engine, Options
+from fewbits.graph.edits import add_initializer, replace_input
+from fewbits.graph.ops import WEIGHT_INPUT
+from fewbits.graph.queries import node_name
 from fewbits.progress import Progress
 from fewbits.quantization.apply import apply
 from fewbits.quantization.corrections import BIAS, BIAS_MEASURED, CORRECTION_SAMPLES, EQUALIZE, ROUNDING
@@ -19,6 +22,7 @@ from fewbits.quantization.corrections.bias import mean_shifts, shift_biases
 from fewbits.quantization.corrections.bias_measured import measured_shifts
 from fewbits.quantization.corrections.equalize import equalize
 from fewbits.quantization.corrections.rounding import learn_rounding
+from fewbits.quantization.linear import weights_of
 from fewbits.quantization.plan import QuantPlan, plan
 from fewbits.quantization.recipe import Recipe
 
@@ -102,6 +106,13 @@ class Workshop:
         named = tuple(name for name in tuned.recipe.corrections if name not in (BIAS, BIAS_MEASURED))
         return replace(tuned, recipe=replace(tuned.recipe, corrections=named), corrected=tuned.source)
 
+    def keeping_float(self, tuned: Tuned, names: Sequence[str]) -> Tuned:
+        """The same with these layers in float; weights that were rounded for INT8 stay so in the other layers alone."""
+        recipe, weights = tuned.recipe.sending(names, "float"), None
+        if ROUNDING in recipe.corrections:
+            weights = _with_weights(tuned.source, tuned.corrected, frozenset(tuned.plan.weights) - frozenset(names))
+        return self.carry_out(tuned.source, tuned.statistics, recipe, weights)
+
     def equalized(self, tuned: Tuned) -> Tuned:
         """The same with equalized channels, which need statistics of their own."""
         source = equalize(tuned.source, magnitudes(tuned.statistics))
@@ -123,6 +134,16 @@ class Workshop:
         before = tuple(name for name in corrections if name == EQUALIZE)
         recipe = replace(tuned.recipe, corrections=(*before, ROUNDING, *corrections[len(before) :]))
         return self.carry_out(tuned.source, tuned.statistics, recipe, weights)
+
+
+def _with_weights(model: ir.Model, donor: ir.Model, names: frozenset[str]) -> ir.Model:
+    """A copy of the model with the donor's weights in the nodes of these names."""
+    model = model.clone()
+    given = {node_name(node): node for node in donor.graph}
+    for node in [node for node in model.graph if node_name(node) in names]:
+        weights = add_initializer(model, f"{node_name(node)}.learned", weights_of(given[node_name(node)]))
+        replace_input(model, node, WEIGHT_INPUT, weights)
+    return model
 
 
 def magnitudes(statistics: Statistics) -> dict[str, NDArray[np.float32]]:

@@ -34,6 +34,25 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class GroupFacts:
+    """One group of layers on one engine: what moves together, the noise it brings in, and its time in each format.
+
+    Args:
+        name: of the layer that multiplies; ``nodes`` are float when it is.
+        only_db: SQNR at the outputs with this group alone in INT8.
+        but_db: the same with this group alone in float.
+        int8_us, float_us: microseconds in one run, None where the engine's profile does not name it.
+    """
+
+    name: str
+    nodes: tuple[str, ...]
+    only_db: float
+    but_db: float
+    int8_us: float | None = None
+    float_us: float | None = None
+
+
+@dataclass(frozen=True)
 class Measured:
     """Built, run and measured. ``formats`` is what the model holds in the end, such as ``int8+fp32``."""
 
@@ -93,6 +112,7 @@ class Decision:
     """The answer: the chosen candidate's name, the sentence why, and for each other one why not.
 
     ``chosen`` is None where nothing fits the budget, not even FP32; ``reference`` where FP32 could not run.
+    ``groups`` has, by engine, what was found out about each group of layers, in the order in which they leave INT8.
     """
 
     model: str
@@ -108,3 +128,4 @@ class Decision:
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, tuple[GroupFacts, ...]] = field(default_factory=dict)
