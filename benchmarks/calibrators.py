@@ -13,14 +13,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 import fewbits
 from benchmarks.assets import Asset, chosen
-from fewbits.data import Dataset, stream
+from fewbits.data import Dataset, Sample, stream
 from fewbits.engines import ENGINES, Options
 from fewbits.graph import queries
 from fewbits.measurement.memory import peak_rss_bytes
@@ -36,6 +36,11 @@ def calibration_options(asset: Asset) -> fewbits.DataOptions:
 def calibration_data(asset: Asset) -> Dataset:
     model = fewbits.load(asset.model)
     return open_test_data(calibration_options(asset), queries.specs(model.graph.inputs), Progress())
+
+
+def test_data(asset: Asset) -> Dataset:
+    model = fewbits.load(asset.model)
+    return open_test_data(asset.options(), queries.specs(model.graph.inputs), Progress())
 
 
 def fewbits_for(engine: str, correct: str = "auto") -> Callable[[Asset, Path], None]:
@@ -61,6 +66,45 @@ def nncf_with(preset: str) -> Callable[[Asset, Path], None]:
         source = nncf.Dataset(_Batches(dataset), lambda sample: {name: sample.inputs[name]})
         made = nncf.quantize(
             model, source, preset=nncf.QuantizationPreset(preset), subset_size=len(dataset), fast_bias_correction=True
+        )
+        openvino.save_model(made, str(out.with_suffix(".xml")), compress_to_fp16=False)
+
+    return run
+
+
+def nncf_accuracy_control(metric_name: str, max_drop: float) -> Callable[[Asset, Path], None]:
+    """NNCF's search for a quantized model inside a budget: it validates on the test set, as ``choose`` does.
+
+    For agreement the score of an image is whether its class is FP32's.
+    """
+
+    def run(asset: Asset, out: Path) -> None:
+        import nncf
+        import openvino
+
+        nncf.set_log_level(logging.ERROR)
+        core = openvino.Core()
+        model = core.read_model(str(asset.model))
+        calibration, test = calibration_data(asset), test_data(asset)
+        name = model.inputs[0].any_name
+        truth = core.compile_model(model, "CPU") if metric_name == "agreement" else None
+
+        def right(compiled: openvino.CompiledModel, samples: Iterable[Sample]) -> tuple[float, list[float]]:
+            scores = []
+            for sample in samples:
+                found = int(np.argmax(compiled(sample.inputs)[0]))
+                wanted = sample.target if truth is None else int(np.argmax(truth(sample.inputs)[0]))
+                scores.append(float(found == wanted))
+            return float(np.mean(scores)), scores
+
+        made = nncf.quantize_with_accuracy_control(
+            model,
+            nncf.Dataset(_Batches(calibration), lambda sample: {name: sample.inputs[name]}),
+            nncf.Dataset(_Batches(test)),
+            right,
+            max_drop=max_drop,
+            drop_type=nncf.DropType.ABSOLUTE,
+            subset_size=len(calibration),
         )
         openvino.save_model(made, str(out.with_suffix(".xml")), compress_to_fp16=False)
 
@@ -140,6 +184,9 @@ CALIBRATORS: dict[str, Callable[[Asset, Path], None]] = {
     "nncf-performance": nncf_with("performance"),
     "nncf-mixed": nncf_with("mixed"),
     "onnxruntime-minmax": onnxruntime_minmax,
+    "nncf-control-top1-0.5": nncf_accuracy_control("top1", 0.005),
+    "nncf-control-top1-1": nncf_accuracy_control("top1", 0.01),
+    "nncf-control-agreement-1": nncf_accuracy_control("agreement", 0.01),
 }
 
 
