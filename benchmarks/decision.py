@@ -165,10 +165,9 @@ def rows(asset: Asset, folder: Path) -> list[list[str]]:
         low, ratio, high = median_interval(rounds[fastest] / found[key].timing.round_ms, 0.95)
         drop = (whole - found[key].score(task.metric)) * 100
         control = seconds.get(f"nncf-control-{task.label}")
-        table.append(
-            [asset.name, task.label, name, f"{drop:+.2f}", fastest, f"{ratio:.2f} [{low:.2f}, {high:.2f}]"]
-            + [f"{took:.0f} / {control:.0f}" if control is not None else f"{took:.0f} / failed"]
-        )
+        spent = f"{took:.0f} / {'failed' if control is None else f'{control:.0f}'}"
+        speed = f"{ratio:.2f} [{low:.2f}, {high:.2f}]"
+        table.append([asset.name, task.label, name, f"{drop:+.2f}", fastest, speed, spent])
     return table
 
 
