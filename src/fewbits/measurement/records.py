@@ -42,16 +42,23 @@ class Timing:
         samples_ms: every timed run at batch 1, f64[n]; warm-up runs are not among them.
         round_ms: the median of each round, f64[rounds]; rounds of candidates timed together are pairs.
         round_fps: runs per second with all slots busy, f64[rounds].
+        rounds: the numbers of these rounds, where not all candidates took part in all of them; None for 0, 1, 2, …
     """
 
     samples_ms: NDArray[np.float64]
     round_ms: NDArray[np.float64]
     round_fps: NDArray[np.float64]
+    rounds: tuple[int, ...] | None = None
 
     @classmethod
     def unknown(cls) -> Timing:
         """No speed at all: of a model that only its device could have timed."""
         return cls(np.empty(0), np.empty(0), np.empty(0))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The number of each round; candidates are compared on the rounds whose numbers both have."""
+        return tuple(range(len(self.round_ms))) if self.rounds is None else self.rounds
 
     @property
     def latency_ms(self) -> dict[str, float]:
