@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.devices.host import Host
 from fewbits.engines import Mode, Options
-from fewbits.measurement.interval import Drop
+
+if TYPE_CHECKING:  # it brings SciPy, which the process that weighs a model would load for nothing
+    from fewbits.measurement.interval import Drop
 
 
 @dataclass(frozen=True)

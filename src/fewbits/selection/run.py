@@ -56,7 +56,6 @@ class Job:
     threads: int | None = None
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
-    rounds: int = 15
     time_budget_s: float | None = None
     resume: bool = False
 
@@ -73,7 +72,7 @@ def run(job: Job, progress: Progress) -> Decision:
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe, impossible(job.device, host))
     make_folder(job.folder)
     journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
-    keep = preflight(job.model, job.calibration, job.formats, progress)
+    keep = preflight(job.model, job.calibration, job.formats, journal, progress)
     tuned = _calibrate(job, asked, wanted, journal, progress)
     built = _build_all(job, wanted, tuned, keep, journal, progress)
     trial = _try_all(job, built, journal, progress, start)
@@ -187,7 +186,6 @@ def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Prog
         journal=journal,
         progress=progress,
         seed=job.seed,
-        rounds=job.rounds,
         judge_by=_part_of_time(job, start, 0.7),
         finish_by=_part_of_time(job, start, 0.9),
     )

@@ -43,7 +43,6 @@ class Trial:
         plain: the FP32 subjects; the fastest of them is the reference.
         stored: subjects that execute as FP32 does, so that they can only win by their size.
         data, metric, budget: what accuracy is judged on, by, and against.
-        rounds: of the clock at most.
         judge_by, finish_by: when accuracy and the rest must end, by ``time.monotonic``.
     """
 
@@ -59,7 +58,6 @@ class Trial:
         journal: Journal,
         progress: Progress,
         seed: int = 0,
-        rounds: int = MOST,
         judge_by: float = math.inf,
         finish_by: float = math.inf,
     ) -> None:
@@ -68,7 +66,7 @@ class Trial:
         self.reference = ""
         self._plain, self._stored = tuple(plain), set(stored)
         self._data, self.metric = data, metric
-        self._rounds, self._judge_by, self._finish_by = rounds, judge_by, finish_by
+        self._judge_by, self._finish_by = judge_by, finish_by
         self._sessions = Sessions(self.known)
         self._clock = Clock(self.known, self._sessions, seed)
         self._judge: Judge | None = None
@@ -198,7 +196,7 @@ class Trial:
         if name in self._stored and self.budget.objective != "size":
             return False
         better = self._gain(self.reference, name)
-        clocked = self._clock.in_common([self.reference, name]) >= self._rounds
+        clocked = self._clock.in_common([self.reference, name]) >= MOST
         return (better.low if clocked else better.high) > 1.0
 
     def _unjudged(self) -> list[str]:
@@ -209,10 +207,10 @@ class Trial:
         leaders = self.leaders()
         together = [self.reference, *leaders]
         unclear = len(leaders) > 1 or any(self._gain(self.reference, name).low <= 1.0 for name in leaders)
-        wanted = min(self._rounds, self._clock.in_common(together) + 1 if unclear else SURE)
+        wanted = min(MOST, self._clock.in_common(together) + 1 if unclear else SURE)
         before = len(self.known.rounds)
         if leaders and self.budget.objective != "size":
-            self._run_rounds(together, max(min(SURE, self._rounds), wanted))
+            self._run_rounds(together, max(SURE, wanted))
         return len(self.known.rounds) > before
 
     def _run_rounds(self, names: Sequence[str], wanted: int) -> None:
