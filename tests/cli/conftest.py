@@ -57,8 +57,10 @@ def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*args: Any, **options: Any) -> Any:
         return time_sessions(*args, **(options | {"rounds": 2, "turn_s": 0.01}))
 
-    for module in ("fewbits.verbs.measure", "fewbits.selection.trial"):
-        monkeypatch.setattr(f"{module}.time_sessions", short)
+    monkeypatch.setattr("fewbits.verbs.measure.time_sessions", short)
+    monkeypatch.setattr("fewbits.selection.clocking.TURN_S", 0.01)
+    for rounds in ("QUICK", "SURE", "MOST"):
+        monkeypatch.setattr(f"fewbits.selection.trial.{rounds}", 2)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from .keeping import first, keeping
 from .opening import open_dataset
 from .preprocess import Preprocess
 from .sample import BadSample, BadSamples, Box, Category, CocoTarget, Sample
-from .streaming import stream
+from .store import Store
+from .streaming import numbered, stream
 from .subsets import overlap, split, subset, take
 
 __all__ = [
@@ -24,9 +25,11 @@ __all__ = [
     "Placement",
     "Preprocess",
     "Sample",
+    "Store",
     "check_labels",
     "first",
     "keeping",
+    "numbered",
     "open_dataset",
     "overlap",
     "split",

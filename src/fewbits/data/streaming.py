@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fewbits.errors import DataError, SampleError
@@ -32,16 +32,24 @@ def stream(dataset: Dataset, *, workers: int = 2, on_bad: BadSamples | None = No
         DataError: more than 1% of the data set is unreadable (raised as soon as that is certain;
             names the first few), or a sample does not fit the model.
     """
+    return (sample for _, sample in numbered(dataset, range(len(dataset)), workers=workers, on_bad=on_bad))
+
+
+def numbered(
+    dataset: Dataset, indices: Iterable[int], *, workers: int = 2, on_bad: BadSamples | None = None
+) -> Iterator[tuple[int, Sample]]:
+    """:func:`stream` of some samples only, each with its index; 1% is of the whole data set all the same."""
     if workers < 1:
         raise ValueError("workers must be 1 or more")
-    return _stream(dataset, workers if dataset.concurrent else 1, on_bad)
+    return _stream(dataset, iter(indices), workers if dataset.concurrent else 1, on_bad)
 
 
-def _stream(dataset: Dataset, workers: int, on_bad: BadSamples | None) -> Iterator[Sample]:
+def _stream(
+    dataset: Dataset, indices: Iterator[int], workers: int, on_bad: BadSamples | None
+) -> Iterator[tuple[int, Sample]]:
     size = len(dataset)
     bad = BadSamples()
     waiting: deque[tuple[int, Future[Sample]]] = deque()
-    indices = iter(range(size))
     pool = ThreadPoolExecutor(workers, thread_name_prefix="fewbits-read")
     try:
         while True:
@@ -57,10 +65,10 @@ def _stream(dataset: Dataset, workers: int, on_bad: BadSamples | None) -> Iterat
                 bad.items.append(BadSample(name, str(error)))
                 if on_bad is not None:
                     on_bad.add(name, str(error))
-                _check_share(bad, size, dataset.name)
+                _check_share(bad if on_bad is None else on_bad, size, dataset.name)
                 continue
             del future  # a done future holds its sample until the next one is there
-            yield sample
+            yield index, sample
             del sample
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

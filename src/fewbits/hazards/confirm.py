@@ -25,7 +25,7 @@ _ROUNDS, _WHOLE = ("Cast", "ArgMax", "ArgMin"), (ir.DataType.INT64, ir.DataType.
 # Values of both graphs that are held at once.
 _MOST_BYTES = 512 << 20
 # Of a larger value every n-th number is compared; infinity and NaN are sought in all of them.
-_COMPARED = 1 << 18
+_COMPARED = 1 << 15
 
 
 def half_run(model: ir.Model, samples: Sequence[Sample], *, given: bool = True, keep: Collection[str] = ()) -> HalfRun:

@@ -17,7 +17,7 @@ from fewbits.hazards.records import Finding, HalfRun
 from fewbits.progress import Progress
 
 # The FP16 run looks at every activation of two models: few samples, and one where they fill the memory.
-_RUN_SAMPLES, _RUN_BYTES = 4, 1 << 30
+RUN_SAMPLES, _RUN_BYTES = 4, 1 << 30
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,19 @@ class Survey:
         return unsafe_nodes(self.findings)
 
 
-def survey(model: ir.Model, samples: Sequence[Sample], progress: Progress, *, given: bool = True) -> Survey:
+def survey(
+    model: ir.Model,
+    samples: Sequence[Sample],
+    progress: Progress,
+    *,
+    given: bool = True,
+    run_samples: int = RUN_SAMPLES,
+) -> Survey:
     """Check the model and see by a run what is true of it; a model that does not run is judged by its structure.
 
     Args:
         samples: ranges are taken from all of them, the run is on the first few; none for no run.
+        run_samples: how many those few are; 0 for ranges without an FP16 run.
         given: whether they are the person's; the ranges of random ones are not judged.
     """
     progress.step("looking for FP16 and BF16 hazards")
@@ -49,8 +57,10 @@ def survey(model: ir.Model, samples: Sequence[Sample], progress: Progress, *, gi
         return Survey(check(model))
     try:
         findings = check(model, observe(model, samples) if given else None)
+        if not run_samples:
+            return Survey(findings)
         held = sum(8 * (queries.numel(value) or 0) for value in watched(model))
-        few = samples[: max(1, min(_RUN_SAMPLES, _RUN_BYTES // max(held, 1)))]
+        few = samples[: max(1, min(run_samples, _RUN_BYTES // max(held, 1)))]
         run = half_run(model, few, given=given)
         findings = (*confirmed(findings, run), *unexplained(findings, run))
         keep = unsafe_nodes(findings)

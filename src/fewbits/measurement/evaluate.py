@@ -3,28 +3,50 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from fewbits.data import Sample
 from fewbits.engines import Arrays, Session
 from fewbits.errors import DataError, EngineError
 from fewbits.measurement.metrics import Agreement, Evidence, Metric
 
+T = TypeVar("T")
 # Samples held at once. Enough that a session's threads are used well, few enough for large images.
 _CHUNK = 16
 # Two modes split sums differently, which may turn over a sample that was on the edge, not one in two hundred.
 MODES_DIFFER = 0.005
+_AGREEMENT = Agreement()
 
 
 @dataclass
 class Evaluation:
-    """Evidence of one session, sample by sample in the data's order; ``failure`` where it gave up."""
+    """Evidence of one session, sample by sample in the data's order; ``failure`` where it gave up.
+
+    ``agreement`` is None where the outputs are no classes: there is nothing to agree on.
+    """
 
     evidence: list[Evidence] = field(default_factory=list)
     agreement: list[Evidence] | None = field(default_factory=list)
     failure: str = ""
+
+    def add(
+        self, metric: Metric, samples: Sequence[Sample], outputs: Sequence[Arrays], truth: Sequence[Arrays]
+    ) -> None:
+        """Take down what a session made of the samples; ``truth`` is what the reference made of them.
+
+        Raises:
+            DataError: the outputs are not what the metric judges.
+        """
+        for sample, mine, theirs in zip(samples, outputs, truth, strict=True):
+            self.evidence.append(metric.observe(mine, sample.target, theirs))
+            if self.agreement is not None:
+                try:
+                    self.agreement.append(_AGREEMENT.observe(mine, None, theirs))
+                except DataError:
+                    self.agreement = None
 
 
 def evaluate(
@@ -45,54 +67,47 @@ def evaluate(
         EngineError: the reference itself failed.
         DataError: the outputs are not what the metric judges.
     """
-    order = [reference, *(name for name in sessions if name != reference)]
-    found = {name: Evaluation() for name in order}
-    agreement = Agreement()
+    found = {name: Evaluation() for name in sessions}
     done = 0
-    with ThreadPoolExecutor(max(session.slots for session in sessions.values())) as pool:
-        for chunk in _chunks(samples):
-            truth: list[Arrays] = []
-            for name in order:
-                evaluation = found[name]
-                if evaluation.failure:
-                    continue
-                try:
-                    outputs = _run(sessions[name], chunk, pool)
-                except EngineError as error:
-                    if name == reference:
-                        raise
-                    evaluation.failure = str(error)
-                    continue
-                truth = truth or outputs
-                for sample, mine, theirs in zip(chunk, outputs, truth, strict=True):
-                    evaluation.evidence.append(metric.observe(mine, sample.target, theirs))
-                    if evaluation.agreement is not None:
-                        try:
-                            evaluation.agreement.append(agreement.observe(mine, None, theirs))
-                        except DataError:  # the outputs are no classes: there is nothing to agree on
-                            evaluation.agreement = None
-            done += len(chunk)
-            progress(done)
+    for chunk in chunks(samples):
+        truth = answers(sessions[reference], chunk)
+        for name, session in sessions.items():
+            if found[name].failure:
+                continue
+            try:
+                outputs = truth if name == reference else answers(session, chunk)
+            except EngineError as error:
+                found[name].failure = str(error)
+                continue
+            found[name].add(metric, chunk, outputs, truth)
+        done += len(chunk)
+        progress(done)
     return found
 
 
-def _chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+def chunks(samples: Iterable[T]) -> Iterator[list[T]]:
+    """The samples, a handful at a time."""
     source = iter(samples)
     while chunk := list(itertools.islice(source, _CHUNK)):
         yield chunk
 
 
-def _run(session: Session, chunk: list[Sample], pool: ThreadPoolExecutor) -> list[Arrays]:
-    """Outputs of each sample; thread k of the session takes samples k, k + slots and so on."""
-    results: list[Arrays] = [{} for _ in chunk]
+def answers(session: Session, samples: Sequence[Sample]) -> list[Arrays]:
+    """Outputs of each sample; thread k of the session takes samples k, k + slots and so on.
+
+    Raises:
+        EngineError: the session failed.
+    """
+    results: list[Arrays] = [{} for _ in samples]
 
     def work(slot: int) -> None:
-        for index in range(slot, len(chunk), session.slots):
-            outputs = session.run(chunk[index].inputs, slot)
+        for index in range(slot, len(samples), session.slots):
+            outputs = session.run(samples[index].inputs, slot)
             results[index] = {name: array.copy() for name, array in outputs.items()}
 
     if session.slots == 1:
         work(0)
     else:
-        list(pool.map(work, range(min(session.slots, len(chunk)))))
+        with ThreadPoolExecutor(min(session.slots, len(samples))) as pool:
+            list(pool.map(work, range(min(session.slots, len(samples)))))
     return results

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.devices.host import Host
 from fewbits.engines import Mode, Options
-from fewbits.measurement.interval import Drop
+
+if TYPE_CHECKING:  # it brings SciPy, which the process that weighs a model would load for nothing
+    from fewbits.measurement.interval import Drop
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,23 @@ class Timing:
         samples_ms: every timed run at batch 1, f64[n]; warm-up runs are not among them.
         round_ms: the median of each round, f64[rounds]; rounds of candidates timed together are pairs.
         round_fps: runs per second with all slots busy, f64[rounds].
+        rounds: the numbers of these rounds, where not all candidates took part in all of them; None for 0, 1, 2, …
     """
 
     samples_ms: NDArray[np.float64]
     round_ms: NDArray[np.float64]
     round_fps: NDArray[np.float64]
+    rounds: tuple[int, ...] | None = None
 
     @classmethod
     def unknown(cls) -> Timing:
         """No speed at all: of a model that only its device could have timed."""
         return cls(np.empty(0), np.empty(0), np.empty(0))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The number of each round; candidates are compared on the rounds whose numbers both have."""
+        return tuple(range(len(self.round_ms))) if self.rounds is None else self.rounds
 
     @property
     def latency_ms(self) -> dict[str, float]:

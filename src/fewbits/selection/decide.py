@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fewbits.measurement.interval import Drop, samples_needed, speedup
+from fewbits.measurement.interval import Drop, samples_needed
+from fewbits.measurement.records import Measurement
+from fewbits.selection.gain import Gain, fastest, gain, unbeaten
 from fewbits.selection.records import Budget, Measured, Outcome, Refused
 
 # Among candidates whose speeds cannot be told apart the simplest format wins.
@@ -22,19 +24,10 @@ class Verdict:
     rejected: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Gain:
-    """How much better than the reference, as a ratio above 1, with its interval."""
-
-    low: float
-    median: float
-    high: float
-
-
 def reference_of(outcomes: Sequence[Outcome], budget: Budget) -> Measured | None:
-    """The best FP32 candidate: what the others have to beat."""
-    whole = [o for o in outcomes if isinstance(o, Measured) and o.candidate.format == "fp32"]
-    return min(whole, key=lambda o: (_cost(o, budget), o.measurement.timing.latency_ms["p50"]), default=None)
+    """The quickest FP32 candidate: what the others have to beat."""
+    whole = {o.candidate.name: o for o in outcomes if isinstance(o, Measured) and o.candidate.format == "fp32"}
+    return whole[fastest({n: o.measurement.timing for n, o in whole.items()}, budget)] if whole else None
 
 
 def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
@@ -49,47 +42,27 @@ def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
     if reference is None:
         why = "FP32 could not be measured on any engine, so nothing can be compared"
         return Verdict("", None, why, rejected | {o.candidate.name: why for o in measured})
-    inside: list[tuple[Measured, _Gain]] = []
+
+    def better(base: Measured, other: Measured) -> Gain:
+        return gain(base.measurement, other.measurement, budget, via=reference.measurement)
+
+    inside: list[Measured] = []
     for outcome in measured:
         if outcome is reference:
             continue
-        gain = _gain(reference, outcome, budget)
-        problem = _problem(outcome, reference, gain, budget)
+        problem = _problem(outcome, reference, better(reference, outcome), budget)
         if problem:
             rejected[outcome.candidate.name] = problem
         else:
-            inside.append((outcome, gain))
+            inside.append(outcome)
     if not inside:
         return _stay(reference, measured, rejected, budget)
-    fastest = min((o for o, _ in inside), key=lambda o: _cost(o, budget))
-    tied = [pair for pair in inside if pair[0] is fastest or _gain(pair[0], fastest, budget).low <= 1.0]
-    winner, gain = min(tied, key=lambda pair: (*_simplicity(pair[0]), _cost(pair[0], budget)))
-    for outcome, _ in inside:
+    winner = min(unbeaten(inside, better) or inside, key=lambda o: (*_simplicity(o), -better(reference, o).median))
+    for outcome in inside:
         if outcome is not winner:
-            rejected[outcome.candidate.name] = _second(outcome, winner, budget)
-    return Verdict(reference.candidate.name, winner.candidate.name, _why(winner, reference, gain, budget), rejected)
-
-
-def _cost(outcome: Measured, budget: Budget) -> float:
-    """Smaller is better."""
-    match budget.objective:
-        case "latency":
-            return outcome.measurement.timing.latency_ms["p50"]
-        case "throughput":
-            return -outcome.measurement.timing.throughput_fps
-        case _:
-            return float(outcome.measurement.size_bytes)
-
-
-def _gain(base: Measured, other: Measured, budget: Budget) -> _Gain:
-    """How many times better ``other`` is than ``base``: paired ratios of the rounds both took part in."""
-    a, b = base.measurement, other.measurement
-    if budget.objective == "size":
-        ratio = a.size_bytes / b.size_bytes
-        return _Gain(ratio, ratio, ratio)
-    if budget.objective == "latency":
-        return _Gain(*speedup(a.timing.round_ms, b.timing.round_ms, budget.confidence))
-    return _Gain(*speedup(1.0 / a.timing.round_fps, 1.0 / b.timing.round_fps, budget.confidence))
+            rejected[outcome.candidate.name] = _second(outcome, winner, better(outcome, winner), budget)
+    why = _why(winner, reference, better(reference, winner), budget)
+    return Verdict(reference.candidate.name, winner.candidate.name, why, rejected)
 
 
 def _simplicity(outcome: Measured) -> tuple[int, float]:
@@ -97,7 +70,7 @@ def _simplicity(outcome: Measured) -> tuple[int, float]:
     return _SIMPLICITY.index(outcome.candidate.format), drop.estimate if drop else 0.0
 
 
-def _problem(outcome: Measured, reference: Measured, gain: _Gain, budget: Budget) -> str:
+def _problem(outcome: Measured, reference: Measured, gain: Gain, budget: Budget) -> str:
     """Why a candidate cannot be chosen; empty if it can."""
     accuracy = outcome.measurement.accuracy
     drop = accuracy.drop if accuracy else None
@@ -105,10 +78,9 @@ def _problem(outcome: Measured, reference: Measured, gain: _Gain, budget: Budget
         return "its accuracy could not be measured"
     if drop.estimate > budget.max_drop:
         return f"{change(drop)}, more than the {budget.max_drop * 100:g} allowed"
-    limit = _limit(outcome, budget)
-    if limit:
-        return limit
-    if gain.low <= 1.0 and not _limit(reference, budget):
+    if beyond := limit(outcome.measurement, budget):
+        return beyond
+    if (gain.low <= 1.0 or _only_smaller(outcome, budget)) and not limit(reference.measurement, budget):
         against = f"{reference.candidate.name}: {gain.median:.2f} times ({gain.low:.2f} to {gain.high:.2f})"
         if budget.objective == "size":
             return f"not smaller than {against}"
@@ -116,8 +88,14 @@ def _problem(outcome: Measured, reference: Measured, gain: _Gain, budget: Budget
     return ""
 
 
-def _limit(outcome: Measured, budget: Budget) -> str:
-    measurement = outcome.measurement
+def _only_smaller(outcome: Measured, budget: Budget) -> bool:
+    """Whether it executes as FP32 does, so that any gain in speed would be chance."""
+    candidate = outcome.candidate
+    return budget.objective != "size" and candidate.format == "fp16" and candidate.precision == "f32"
+
+
+def limit(measurement: Measurement, budget: Budget) -> str:
+    """Which limit of the budget it exceeds, in words; empty if none. Accuracy is not among them."""
     p50 = measurement.timing.latency_ms["p50"]
     if budget.max_latency_ms is not None and not p50 <= budget.max_latency_ms:
         return f"takes {p50:.2f} ms, more than the {budget.max_latency_ms:g} ms allowed"
@@ -128,17 +106,15 @@ def _limit(outcome: Measured, budget: Budget) -> str:
 
 def _stay(reference: Measured, measured: Sequence[Measured], rejected: dict[str, str], budget: Budget) -> Verdict:
     name = reference.candidate.name
-    limit = _limit(reference, budget)
-    if limit:
-        rejected[name] = limit
-        return Verdict(name, None, f"nothing fits the budget: FP32 ({name}) {limit}", rejected)
+    if beyond := limit(reference.measurement, budget):
+        rejected[name] = beyond
+        return Verdict(name, None, f"nothing fits the budget: FP32 ({name}) {beyond}", rejected)
     others = len(measured) - 1
     reason = f"{name} stays: none of the {others} other measured candidates is both inside the budget and better"
     return Verdict(name, name, reason, rejected)
 
 
-def _second(outcome: Measured, winner: Measured, budget: Budget) -> str:
-    gain = _gain(outcome, winner, budget)
+def _second(outcome: Measured, winner: Measured, gain: Gain, budget: Budget) -> str:
     name = winner.candidate.name
     ratio = f"{gain.median:.2f} times ({gain.low:.2f} to {gain.high:.2f})"
     if gain.low <= 1.0:
@@ -153,7 +129,7 @@ def _second(outcome: Measured, winner: Measured, budget: Budget) -> str:
     return f"inside the budget, but {name} is {ratio} {word}"
 
 
-def _why(winner: Measured, reference: Measured, gain: _Gain, budget: Budget) -> str:
+def _why(winner: Measured, reference: Measured, gain: Gain, budget: Budget) -> str:
     word = {"latency": "as fast as", "throughput": "the throughput of", "size": "smaller than"}[budget.objective]
     at = {"latency": " at batch 1", "throughput": " with all cores busy", "size": ""}[budget.objective]
     spread = "" if budget.objective == "size" else f" ({gain.low:.2f} to {gain.high:.2f})"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from fewbits.devices.host import Host
+from fewbits.engines import Mode
 from fewbits.errors import InputError
 from fewbits.measurement.records import Measurement
 from fewbits.quantization.recipe import Recipe
@@ -93,6 +94,11 @@ class Budget:
     objective: Objective = "latency"
     max_latency_ms: float | None = None
     max_size_bytes: int | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """The mode whose speed decides, and whose accuracy is therefore the one quoted."""
+        return "throughput" if self.objective == "throughput" else "latency"
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_drop <= 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,11 +16,10 @@ import onnx_ir as ir
 from fewbits.calibration.collect import fingerprint
 from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics
-from fewbits.data import BadSamples, Dataset, Sample, first, stream
+from fewbits.data import Dataset, Sample, Store, first, stream
 from fewbits.devices.host import detect
 from fewbits.devices.lookup import impossible
 from fewbits.engines import TRIALS, Engine, Options, having
-from fewbits.errors import EngineError
 from fewbits.files import make_folder, output_error, whole_file, write_text
 from fewbits.measurement.metrics import Metric
 from fewbits.measurement.records import Subject
@@ -31,12 +31,10 @@ from fewbits.selection.build import Built, build
 from fewbits.selection.candidates import candidates
 from fewbits.selection.decide import decide, why_not
 from fewbits.selection.journal import CANDIDATES, MODEL, Journal
-from fewbits.selection.outcomes import decisive_mode, outcomes_of
+from fewbits.selection.outcomes import outcomes_of
 from fewbits.selection.preflight import preflight
 from fewbits.selection.records import FORMATS, Budget, Candidate, Decision
 from fewbits.selection.trial import Trial
-
-_TURN_S = 0.08
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,6 @@ class Job:
     threads: int | None = None
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
-    rounds: int = 15
     time_budget_s: float | None = None
     resume: bool = False
 
@@ -75,11 +72,11 @@ def run(job: Job, progress: Progress) -> Decision:
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe, impossible(job.device, host))
     make_folder(job.folder)
     journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
-    keep = preflight(job.model, job.calibration, job.formats, progress)
+    keep = preflight(job.model, job.calibration, job.formats, journal, progress)
     tuned = _calibrate(job, asked, wanted, journal, progress)
     built = _build_all(job, wanted, tuned, keep, journal, progress)
     trial = _try_all(job, built, journal, progress, start)
-    outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused, job.metric, job.budget, job.device)
+    outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused)
     verdict = decide(outcomes, job.budget)
     order = {name: i for i, name in enumerate(c.name for c in (*wanted, *(r.candidate for r in refused)))}
     outcomes = sorted(outcomes, key=lambda o: order[o.candidate.name])
@@ -179,39 +176,39 @@ def _build_all(
 
 
 def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Progress, start: float) -> Trial:
-    subjects = {
-        name: Subject(
-            name, job.folder / b.file, b.candidate.engine, b.candidate.precision, job.device, job.threads, job.extra
-        )
-        for name, b in built.items()
-    }
-    trial = Trial(subjects, journal, progress)
-    # A time budget leaves two thirds of what remains for accuracy; speed needs its rounds.
-    deadline = None if job.time_budget_s is None else start + job.time_budget_s * 0.7
-    bad = BadSamples()
-    trial.weigh()
-    whole = [name for name in built if built[name].candidate.format == "fp32"]
-    trial.check_fp32(job.original, job.test, whole, decisive_mode(job.budget))
-    reference = next((n for n in trial.alive() if built[n].candidate.format == "fp32"), None)
-    if reference is None:
-        raise EngineError(
-            "FP32 runs on no engine: " + "; ".join(f"{n}: {why}" for n, why in trial.failures.items()),
-            where=str(job.path),
-        )
-    trial.judge(reference, job.test, job.metric, bad, deadline)
-    if len(bad):
-        progress.warn(bad.sentence("test"))
-    judged = trial.align()
-    if job.time_budget_s is not None and judged < len(job.test) - len(bad):
-        progress.warn(f"the time budget left time for {judged} of {len(job.test)} test samples")
-    sample = next(iter(stream(job.test, workers=1)))
-    rounds = job.rounds
-    if job.time_budget_s is not None:
-        left = start + job.time_budget_s - time.monotonic()
-        rounds = max(3, min(job.rounds, int(left / (len(trial.alive()) * 3 * _TURN_S))))
-    trial.clock(sample, rounds, _TURN_S, job.seed)
-    trial.look_inside(sample)
+    trial = Trial(
+        {name: _subject(job, b) for name, b in built.items()},
+        plain=[name for name, b in built.items() if b.candidate.format == "fp32"],
+        stored=[name for name, b in built.items() if b.candidate.format == "fp16" and b.candidate.precision == "f32"],
+        data=Store(job.test),
+        metric=job.metric,
+        budget=job.budget,
+        journal=journal,
+        progress=progress,
+        seed=job.seed,
+        judge_by=_part_of_time(job, start, 0.7),
+        finish_by=_part_of_time(job, start, 0.9),
+    )
+    try:
+        trial.weigh()
+        trial.settle(job.original)
+        trial.measure()
+        trial.compare_modes()
+        trial.look_inside()
+    finally:
+        trial.close()
     return trial
+
+
+def _subject(job: Job, built: Built) -> Subject:
+    candidate = built.candidate
+    file = job.folder / built.file
+    return Subject(candidate.name, file, candidate.engine, candidate.precision, job.device, job.threads, job.extra)
+
+
+def _part_of_time(job: Job, start: float, part: float) -> float:
+    """When this part of the time budget is over."""
+    return math.inf if job.time_budget_s is None else start + job.time_budget_s * part
 
 
 def _deliver(job: Job, chosen: str | None, built: dict[str, Built]) -> tuple[str, ...]:

@@ -1,242 +1,245 @@
-"""Putting built candidates to the test: memory, accuracy, speed, executed formats. Every result is journalled."""
+"""Putting candidates to the test, with each measurement taken as far as it can still decide something.
+
+A few rounds of the clock for all, accuracy on a first stretch for all, then accuracy on the whole test set for
+those that may be chosen, fastest first, and more rounds for those that are close. Every finished piece is journalled.
+"""
 
 from __future__ import annotations
 
-import itertools
-import os
+import math
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-import numpy as np
 import onnx_ir as ir
 
-from fewbits.data import BadSamples, Dataset, Sample, stream
-from fewbits.engines import ENGINES, Mode, Session
-from fewbits.errors import DataError, EngineError, FewbitsError, UnsupportedError
-from fewbits.measurement.evaluate import Evaluation, evaluate
-from fewbits.measurement.memory import measure_memory
-from fewbits.measurement.metrics import Metric, from_json, to_json
-from fewbits.measurement.oracle import check_against_oracle
-from fewbits.measurement.records import Memory, Subject, Timing
-from fewbits.measurement.speed import time_sessions
+from fewbits.data import Sample, Store
+from fewbits.errors import DataError, EngineError
+from fewbits.graph.files import file_bytes
+from fewbits.measurement.interval import Drop
+from fewbits.measurement.metrics import Metric
+from fewbits.measurement.records import Measurement, Subject, Timing
 from fewbits.progress import Progress
+from fewbits.selection import proving, weighing
+from fewbits.selection.clocking import Clock
+from fewbits.selection.decide import limit
+from fewbits.selection.gain import Gain, fastest, gain, unbeaten
 from fewbits.selection.journal import Journal
+from fewbits.selection.judging import STRETCH, Judge
+from fewbits.selection.known import Known
+from fewbits.selection.records import Budget
+from fewbits.selection.sessions import Sessions
 
-_MODES: tuple[Mode, ...] = ("latency", "throughput")
-_ORACLE_SAMPLES = 2
+# Rounds for all; for those that are quoted or close; and the most, where it is still unclear.
+QUICK, SURE, MOST = 5, 10, 15
+_LEAST = 3
+_MODE_SAMPLES = 32
 
 
-@dataclass
 class Trial:
-    """Everything found out about each subject so far.
+    """Measures subjects against FP32. All steps may be called again, after ``add`` too: what is done is not repeated.
 
-    ``failures`` holds those that are out, and why; ``withheld`` modes that compute something else than the model
-    says although the other mode is sound: the speed of such a mode is not quoted.
+    Args:
+        subjects: by name.
+        plain: the FP32 subjects; the fastest of them is the reference.
+        stored: subjects that execute as FP32 does, so that they can only win by their size.
+        data, metric, budget: what accuracy is judged on, by, and against.
+        judge_by, finish_by: when accuracy and the rest must end, by ``time.monotonic``.
     """
 
-    subjects: dict[str, Subject]
-    journal: Journal
-    progress: Progress
-    failures: dict[str, str] = field(default_factory=dict)
-    withheld: dict[tuple[str, Mode], str] = field(default_factory=dict)
-    memory: dict[str, Memory] = field(default_factory=dict)
-    evidence: dict[tuple[str, Mode], Evaluation] = field(default_factory=dict)
-    timing: dict[str, Timing] = field(default_factory=dict)
-    executed: dict[str, dict[str, float]] = field(default_factory=dict)
-    settings: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    def __init__(
+        self,
+        subjects: Mapping[str, Subject],
+        *,
+        plain: Iterable[str],
+        stored: Iterable[str] = (),
+        data: Store,
+        metric: Metric,
+        budget: Budget,
+        journal: Journal,
+        progress: Progress,
+        seed: int = 0,
+        judge_by: float = math.inf,
+        finish_by: float = math.inf,
+    ) -> None:
+        self.known = Known(dict(subjects), journal, progress)
+        self.budget, self.mode = budget, budget.mode
+        self.reference = ""
+        self._plain, self._stored = tuple(plain), set(stored)
+        self._data, self.metric = data, metric
+        self._judge_by, self._finish_by = judge_by, finish_by
+        self._sessions = Sessions(self.known)
+        self._clock = Clock(self.known, self._sessions, seed)
+        self._judge: Judge | None = None
 
-    def alive(self) -> list[str]:
-        """The subjects that are still in."""
-        return [name for name in self.subjects if name not in self.failures]
+    def add(self, name: str, subject: Subject) -> None:
+        """One more candidate, whose file is written; the steps that follow take it in.
+
+        Raises:
+            ValueError: there is one of that name already.
+        """
+        if name in self.known.subjects:
+            raise ValueError(f"there is a candidate {name} already")
+        self.known.subjects[name] = subject
+
+    def confirm(self, name: str, allowed: float) -> Drop:
+        """Its drop against the reference on the whole test set, or on as much of it as rules the candidate out.
+
+        Samples are shown in stretches, in the mode whose speed decides; after each the interval of the drop is
+        looked at, and where it lies wholly above ``allowed`` (a fraction) no more are shown.
+
+        Raises:
+            EngineError: the candidate cannot be compiled or run; it is among ``known.failures`` then.
+            RuntimeError: no reference is settled yet (``settle``).
+        """
+        judge = self._judged()
+        while True:
+            stop = judge.reached(name) + STRETCH
+            judge.show([self.reference, name], stop)
+            if name in self.known.failures:
+                raise EngineError(self.known.failures[name], where=name)
+            drop = judge.drop(name)
+            if drop.low > allowed or judge.finished(name) or time.monotonic() > self._judge_by:
+                return drop
+
+    def quick_clock(self, names: Iterable[str] | None = None) -> dict[str, Timing]:
+        """A few interleaved rounds of these subjects (all, where none are named) and the reference; their speeds.
+
+        Those that cannot be run are left out and stand among ``known.failures``.
+        """
+        wanted = list(dict.fromkeys([*([self.reference] if self.reference else []), *(names or self.known.alive())]))
+        self._run_rounds(wanted, QUICK)
+        return {name: self.known.timing(name) for name in wanted if name not in self.known.failures}
 
     def weigh(self) -> None:
-        """Peak memory in a process of its own. A model that brings its engine down does so there, not here."""
-        for index, name in enumerate(self.alive()):
-            self.progress.step("memory", index, len(self.subjects))
-            known = self.journal.get("memory", name)
-            if known is None:
-                try:
-                    memory = measure_memory(self.subjects[name])
-                    known = {"baseline": memory.baseline_bytes, "peak": memory.peak_bytes}
-                except EngineError as error:
-                    known = {"failure": str(error)}
-                self.journal.put("memory", name, known)
-            if "failure" in known:
-                self.failures[name] = known["failure"]
-            else:
-                self.memory[name] = Memory(known["baseline"], known["peak"])
+        """Peak memory of all; whoever crashes is out."""
+        weighing.weigh(self.known, self.known.alive())
 
-    def check_fp32(self, model: ir.Model, data: Dataset, names: Sequence[str], decisive: Mode) -> None:
-        """FP32 must compute what the model says before anything is compared; ``decisive`` is the mode asked for."""
-        names = [name for name in names if name in self.alive()]
-        self.progress.step("checking FP32 against the ONNX reference evaluator")
-        samples = list(itertools.islice(stream(data, workers=1), _ORACLE_SAMPLES))
-        sessions = {f"{name} {mode}": s for name in names for mode in _MODES if (s := self._open(name, mode))}
-        try:
-            faulty = check_against_oracle(model, sessions, samples).faulty()
-        except EngineError as error:
-            self.progress.warn(f"FP32 could not be checked: {error}")
-            return
-        finally:
-            _close(sessions.values())
-        for name in names:
-            wrong = {mode: faulty[f"{name} {mode}"] for mode in _MODES if f"{name} {mode}" in faulty}
-            for mode, sentence in wrong.items():
-                self.progress.warn(f"{name} in {mode} mode {sentence}")
-                if mode == decisive:
-                    self.failures[name] = f"in {mode} mode it {sentence}"
-                else:
-                    self.withheld[name, mode] = sentence
+    def settle(self, model: ir.Model, names: Iterable[str] | None = None) -> str:
+        """The reference: the fastest FP32 subject that computes what the model says; its name.
 
-    def judge(self, reference: str, data: Dataset, metric: Metric, bad: BadSamples, deadline: float | None) -> None:
-        """Accuracy of every subject in both modes, in as few passes over the data as memory allows."""
-        for name in self.alive():
-            for mode in _MODES:
-                known = self.journal.get("evidence", f"{name} {mode}")
-                if known is not None:
-                    self.evidence[name, mode] = _evaluation(known)
-        todo = [(n, m) for n in self.alive() for m in _MODES if (n, m) not in self.evidence]
-        for group in self._groups(todo):
-            self._judge_group(reference, group, data, metric, bad, deadline)
-        for name in self.alive():
-            failure = next((f for m in _MODES if (f := self.evidence[name, m].failure)), "")
-            if failure:
-                self.failures[name] = failure
-
-    def align(self) -> int:
-        """Cut all evidence to the samples that every subject has seen, so that it stays paired; their number.
-
-        A time budget ends each pass at another sample, and a resumed run may have another budget.
+        Raises:
+            EngineError: FP32 runs on no engine.
         """
-        common = min((len(self.evidence[n, m].evidence) for n in self.alive() for m in _MODES), default=0)
-        for name in self.alive():
-            for mode in _MODES:
-                evaluation = self.evidence[name, mode]
-                agreement = None if evaluation.agreement is None else evaluation.agreement[:common]
-                self.evidence[name, mode] = Evaluation(evaluation.evidence[:common], agreement, evaluation.failure)
-        return common
+        proving.prove_fp32(self.known, self._sessions, model, self._sample(), self._plain_alive(), self.mode)
+        weighing.look_inside(self.known, self._plain_alive(), self._sample())
+        self.quick_clock(names)
+        plain = self._plain_alive()
+        if not plain:
+            said = "; ".join(f"{name}: {why}" for name, why in self.known.failures.items())
+            raise EngineError(f"FP32 runs on no engine: {said}")
+        self.reference = fastest({name: self.known.timing(name) for name in plain}, self.budget)
+        self._judge = Judge(
+            self.known,
+            self._sessions,
+            self._data,
+            self.metric,
+            self.reference,
+            mode=self.mode,
+            confidence=self.budget.confidence,
+            deadline=self._judge_by,
+        )
+        return self.reference
 
-    def _judge_group(
-        self,
-        reference: str,
-        group: list[tuple[str, Mode]],
-        data: Dataset,
-        metric: Metric,
-        bad: BadSamples,
-        deadline: float | None,
-    ) -> None:
-        base = (reference, _MODES[0])
-        sessions: dict[str, Session] = {}
-        for name, mode in dict.fromkeys([base, *group]):
-            session = self._open(name, mode)
-            if session is not None:
-                sessions[f"{name} {mode}"] = session
-        if f"{reference} {_MODES[0]}" not in sessions:
-            raise EngineError(f"the reference {reference} cannot be compiled: {self.failures.get(reference)}")
+    def measure(self) -> None:
+        """Accuracy and speed as far as they decide: all on a first stretch, then whoever may be chosen.
+
+        A candidate is through when its drop lies wholly above the budget, when the test set is at its end, or when
+        one that is faster beyond the noise has been found inside the budget. Those that are left are clocked until
+        it is clear which is the fastest; what that shows may bring up others, so both go on until nothing is left.
+        """
+        judge = self._judged()
+        judge.show([self.reference, *self.known.alive()], STRETCH)
+        while True:
+            while (leaders := self._unjudged()) and time.monotonic() < self._judge_by:
+                judge.show([self.reference, *leaders], min(map(judge.reached, leaders)) + STRETCH)
+            if not self._clock_leaders():
+                break
+        while not judge.finished(self.reference) and time.monotonic() < self._judge_by:
+            judge.show([self.reference], judge.reached(self.reference) + STRETCH)
+
+    def compare_modes(self) -> None:
+        """The mode that does not decide must compute the same, or its speed is withheld."""
+        samples = [sample for _, sample in self._data.between(0, min(_MODE_SAMPLES, len(self._data)))]
+        proving.compare_modes(self.known, self._sessions, samples, self.known.alive(), self.mode)
+
+    def look_inside(self) -> None:
+        """What the kernels of each compute in; FP32 that computes in less is out."""
+        weighing.look_inside(self.known, self.known.alive(), self._sample())
+
+    def close(self) -> None:
+        """Free all sessions."""
+        self._sessions.close()
+
+    def drop(self, name: str) -> Drop:
+        """Its drop against the reference on the samples both have seen."""
+        return self._judged().drop(name)
+
+    def leaders(self) -> list[str]:
+        """Of those that may still be chosen the ones that none of the others is faster than for certain."""
+        able = [name for name in self.known.alive() if self._able(name)]
+        return unbeaten(able, self._gain)
+
+    def _plain_alive(self) -> list[str]:
+        return [name for name in self._plain if name not in self.known.failures]
+
+    def _able(self, name: str) -> bool:
+        """Better than the reference perhaps, and inside the budget so far."""
+        judge = self._judged()
+        if name in self._plain or not judge.reached(name):
+            return False
+        drop = judge.drop(name)
+        over = drop.estimate > self.budget.max_drop if judge.finished(name) else drop.low > self.budget.max_drop
+        if over or limit(self._measurement(name), self.budget):
+            return False
+        if limit(self._measurement(self.reference), self.budget):
+            return True
+        if name in self._stored and self.budget.objective != "size":
+            return False
+        better = self._gain(self.reference, name)
+        clocked = self._clock.in_common([self.reference, name]) >= MOST
+        return (better.low if clocked else better.high) > 1.0
+
+    def _unjudged(self) -> list[str]:
+        return [name for name in self.leaders() if not self._judged().finished(name)]
+
+    def _clock_leaders(self) -> bool:
+        """More rounds for those that may be chosen, where it needs some; whether there were any."""
+        leaders = self.leaders()
+        together = [self.reference, *leaders]
+        unclear = len(leaders) > 1 or any(self._gain(self.reference, name).low <= 1.0 for name in leaders)
+        wanted = min(MOST, self._clock.in_common(together) + 1 if unclear else SURE)
+        before = len(self.known.rounds)
+        if leaders and self.budget.objective != "size":
+            self._run_rounds(together, max(SURE, wanted))
+        return len(self.known.rounds) > before
+
+    def _run_rounds(self, names: Sequence[str], wanted: int) -> None:
+        """Rounds until these have so many in common; three at least, whatever the time."""
+        while True:
+            names = [name for name in names if name not in self.known.failures]
+            done = self._clock.in_common(names)
+            if not names or done >= wanted or (done >= _LEAST and time.monotonic() > self._finish_by):
+                return
+            self.known.progress.step("speed", done, wanted)
+            self._clock.one_round(names, self._sample())
+
+    def _gain(self, base: str, other: str) -> Gain:
+        one, two, via = (self._measurement(name) for name in (base, other, self.reference))
+        return gain(one, two, self.budget, via)
+
+    def _measurement(self, name: str) -> Measurement:
+        return Measurement(self.known.timing(name), file_bytes(self.known.subjects[name].path))
+
+    def _judged(self) -> Judge:
+        if self._judge is None:
+            raise RuntimeError("no reference is settled yet")
+        return self._judge
+
+    def _sample(self) -> Sample:
         try:
-            found = evaluate(
-                sessions,
-                f"{reference} {_MODES[0]}",
-                until(stream(data, workers=2, on_bad=bad), deadline),
-                metric,
-                progress=lambda done: self.progress.step("accuracy", done, len(data)),
-            )
-        finally:
-            _close(sessions.values())
-        for name, mode in group:
-            if (evaluation := found.get(f"{name} {mode}")) is not None:
-                if not evaluation.evidence and not evaluation.failure:
-                    raise DataError("no test sample could be read", where=data.name)
-                self.evidence[name, mode] = evaluation
-                self.journal.put("evidence", f"{name} {mode}", _evaluation_json(evaluation))
-
-    def _groups(self, todo: list[tuple[str, Mode]]) -> list[list[tuple[str, Mode]]]:
-        """As many subjects at once as fit into half of the free memory, by the peaks that were measured."""
-        room = _free_bytes() // 2
-        groups: list[list[tuple[str, Mode]]] = [[]]
-        used = 0
-        for name, mode in todo:
-            memory = self.memory.get(name)
-            need = memory.peak_bytes - memory.baseline_bytes if memory else 0
-            if groups[-1] and used + need > room:
-                groups.append([])
-                used = 0
-            groups[-1].append((name, mode))
-            used += need
-        return [group for group in groups if group]
-
-    def clock(self, sample: Sample, rounds: int, turn_s: float, seed: int) -> None:
-        """Speed of all subjects against each other; one piece of work, since only rounds in common are pairs."""
-        names = self.alive()
-        key = " ".join(names)
-        known = self.journal.get("speed", key)
-        if known is None:
-            opened = {mode: {name: s for name in names if (s := self._open(name, mode))} for mode in _MODES}
-            both = [name for name in names if all(name in opened[mode] for mode in _MODES)]
-            try:
-                timing = time_sessions(
-                    {name: opened["latency"][name] for name in both},
-                    {name: opened["throughput"][name] for name in both},
-                    {name: dict(sample.inputs) for name in both},
-                    rounds=rounds,
-                    turn_s=turn_s,
-                    seed=seed,
-                    progress=lambda done, total: self.progress.step("speed", done, total),
-                )
-            finally:
-                _close(s for sessions in opened.values() for s in sessions.values())
-            self.journal.put("settings", key, self.settings)
-            known = {
-                name: {
-                    "samples": t.samples_ms.tolist(),
-                    "ms": t.round_ms.tolist(),
-                    "fps": t.round_fps.tolist(),
-                }
-                for name, t in timing.items()
-            }
-            self.journal.put("speed", key, known)
-        self.settings = self.journal.get("settings", key) or self.settings
-        self.timing = {
-            n: Timing(np.array(t["samples"]), np.array(t["ms"]), np.array(t["fps"])) for n, t in known.items()
-        }
-
-    def look_inside(self, sample: Sample) -> None:
-        """The formats each subject's kernels computed in, from the engine's own profile."""
-        for index, name in enumerate(self.alive()):
-            self.progress.step("profile", index, len(self.subjects))
-            known = self.journal.get("executed", name)
-            if known is None:
-                subject = self.subjects[name]
-                try:
-                    profile = ENGINES[subject.engine].profile(
-                        subject.path, subject.options("latency"), dict(sample.inputs)
-                    )
-                    known = profile.shares()
-                except FewbitsError as error:
-                    self.progress.warn(f"{name}: no profile: {error}")
-                    known = {}
-                self.journal.put("executed", name, known)
-            self.executed[name] = known
-            if name.endswith("-fp32") and (low := known.keys() & {"bf16", "f16", "i8"}):
-                self.failures[name] = f"FP32 was asked for, but the engine executed {', '.join(sorted(low))}"
-
-    def _open(self, name: str, mode: Mode) -> Session | None:
-        """A session, or None after noting why there is none."""
-        subject = self.subjects[name]
-        try:
-            session = ENGINES[subject.engine].compile(subject.path, subject.options(mode))
-        except (EngineError, UnsupportedError) as error:
-            self.failures[name] = str(error)
-            return None
-        self.settings.setdefault(name, {})[mode] = dict(session.settings)
-        return session
-
-
-def _close(sessions: Any) -> None:
-    for session in sessions:
-        session.close()
+            return next(self._data.between(0, len(self._data)))[1]
+        except StopIteration:
+            raise DataError("no test sample could be read", where=self._data.dataset.name) from None
 
 
 def until(samples: Iterator[Sample], deadline: float | None) -> Iterator[Sample]:
@@ -245,28 +248,3 @@ def until(samples: Iterator[Sample], deadline: float | None) -> Iterator[Sample]
         yield sample
         if deadline is not None and time.monotonic() > deadline:
             return
-
-
-def _free_bytes() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return 4 << 30
-
-
-def _evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    agreement = evaluation.agreement
-    return {
-        "evidence": [to_json(e) for e in evaluation.evidence],
-        "agreement": None if agreement is None else [to_json(e) for e in agreement],
-        "failure": evaluation.failure,
-    }
-
-
-def _evaluation(known: dict[str, Any]) -> Evaluation:
-    agreement = known["agreement"]
-    return Evaluation(
-        [from_json(e) for e in known["evidence"]],
-        None if agreement is None else [from_json(e) for e in agreement],
-        known["failure"],
-    )

@@ -1,0 +1,56 @@
+"""What is known of each subject so far: the record that all steps of a trial fill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fewbits.engines import Mode
+from fewbits.measurement.evaluate import Evaluation
+from fewbits.measurement.records import Memory, Subject, Timing
+from fewbits.progress import Progress
+from fewbits.selection.journal import Journal
+
+
+@dataclass
+class Known:
+    """Everything found out so far; what is finished stands in the journal as well.
+
+    Args:
+        failures: those that are out, and why.
+        withheld: those whose other mode (the one that does not decide) computes something else, and how that
+            shows: the speed of that mode is not quoted.
+        evidence: of each (subject, mode) on the first samples of the test data.
+        reached: the position in the test data up to which that evidence goes.
+        rounds: round by round of the clock, who took part and what it took: ``samples`` and ``ms`` at batch 1, ``fps``.
+        settings: the engine's own words for how each (subject, mode) was compiled.
+    """
+
+    subjects: dict[str, Subject]
+    journal: Journal
+    progress: Progress
+    failures: dict[str, str] = field(default_factory=dict)
+    withheld: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, Memory] = field(default_factory=dict)
+    evidence: dict[tuple[str, Mode], Evaluation] = field(default_factory=dict)
+    reached: dict[tuple[str, Mode], int] = field(default_factory=dict)
+    rounds: list[Mapping[str, Any]] = field(default_factory=list)
+    executed: dict[str, dict[str, float]] = field(default_factory=dict)
+    settings: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+
+    def alive(self) -> list[str]:
+        """The subjects that are still in."""
+        return [name for name in self.subjects if name not in self.failures]
+
+    def timing(self, name: str) -> Timing:
+        """Speed from all rounds the subject took part in."""
+        mine = [(index, found[name]) for index, found in enumerate(self.rounds) if name in found]
+        return Timing(
+            np.array([ms for _, turn in mine for ms in turn["samples"]]),
+            np.array([turn["ms"] for _, turn in mine]),
+            np.array([turn["fps"] for _, turn in mine]),
+            tuple(index for index, _ in mine),
+        )
