@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import onnx_ir as ir
 
+from fewbits.files import write_text
 from fewbits.graph import queries
 from fewbits.graph.files import save_onnx
 from fewbits.graph.ops import Role, role
+from fewbits.measurement.records import Subject
 from fewbits.passes.to_half import store_half
 from fewbits.quantization.plan import QuantPlan
 from fewbits.quantization.tune import Tuned
 from fewbits.quantization.tune import build as build_int8
+from fewbits.selection.job import Job
 from fewbits.selection.journal import CANDIDATES, Journal
 from fewbits.selection.records import Candidate
 
@@ -28,34 +30,56 @@ class Built:
     formats: str
     plan: QuantPlan | None = None
 
+    def subject(self, job: Job) -> Subject:
+        """What is measured of it."""
+        made = self.candidate
+        file = job.folder / self.file
+        return Subject(made.name, file, made.engine, made.precision, job.device, job.threads, job.extra)
 
-def build(
-    candidate: Candidate,
-    model: ir.Model,
-    tuned: Mapping[str, Tuned],
-    folder: Path,
-    journal: Journal,
-    keep: frozenset[str] = frozenset(),
-) -> Built:
-    """Write the candidate's model into the run's folder; files that serve several candidates are written once.
+
+class Yard:
+    """Where candidates are built; ``built`` has them by name, in the order they came.
 
     Args:
         tuned: engine name → the recipe settled for it.
         keep: nodes that FP16 would spoil; the FP16 file holds their weights in FP32.
     """
-    plan: QuantPlan | None = None
-    name, formats = "fp32.onnx", candidate.format
-    if candidate.recipe is not None:
-        name = f"int8-{candidate.engine}.onnx"
-        made, plan = build_int8(tuned[candidate.engine]), tuned[candidate.engine].plan
-        formats = int8_formats(model, plan, candidate.precision)
-        _write(folder, name, lambda: made, journal)
-    elif candidate.format == "fp16":
-        name = "fp16.onnx"
-        _write(folder, name, lambda: store_half(model, ir.DataType.FLOAT16, keep=keep), journal)
-    else:
-        _write(folder, name, lambda: model, journal)
-    return Built(candidate, f"{CANDIDATES}/{name}", formats, plan)
+
+    def __init__(
+        self, job: Job, journal: Journal, tuned: Mapping[str, Tuned], keep: frozenset[str] = frozenset()
+    ) -> None:
+        self.job, self.journal = job, journal
+        self._tuned, self._keep = tuned, keep
+        self.built: dict[str, Built] = {}
+
+    def build(self, candidate: Candidate, tuned: Tuned | None = None) -> Built:
+        """Write the candidate's model into the run's folder; a file that serves several candidates is written once.
+
+        Args:
+            tuned: for one that is quantized otherwise than the engine's settled recipe says; it gets its own file.
+        """
+        model, plan, formats = self.job.model, None, candidate.format
+        if candidate.recipe is not None:
+            made = tuned or self._tuned[candidate.engine]
+            name = f"int8-{candidate.engine}.onnx" if tuned is None else f"{candidate.name}.onnx"
+            plan, formats = made.plan, int8_formats(model, made.plan, candidate.precision)
+            self._write(name, lambda: build_int8(made))
+            write_text((self.job.folder / CANDIDATES / name).with_suffix(".toml"), made.recipe.to_toml())
+        elif candidate.format == "fp16":
+            name = "fp16.onnx"
+            self._write(name, lambda: store_half(model, ir.DataType.FLOAT16, keep=self._keep))
+        else:
+            name = "fp32.onnx"
+            self._write(name, lambda: model)
+        self.built[candidate.name] = Built(candidate, f"{CANDIDATES}/{name}", formats, plan)
+        return self.built[candidate.name]
+
+    def _write(self, name: str, make: Callable[[], ir.Model]) -> None:
+        """A file counts as there only if this run wrote it; the model is made only if it has to be written."""
+        path = self.job.folder / CANDIDATES / name
+        if not (self.journal.get("file", name) and path.is_file()):
+            save_onnx(make(), path)
+            self.journal.put("file", name, True)
 
 
 def int8_formats(model: ir.Model, plan: QuantPlan, precision: str) -> str:
@@ -66,11 +90,3 @@ def int8_formats(model: ir.Model, plan: QuantPlan, precision: str) -> str:
     if not integer:
         return rest
     return "int8" if len(integer) == len(work) and precision == "f32" else f"int8+{rest}"
-
-
-def _write(folder: Path, name: str, make: Callable[[], ir.Model], journal: Journal) -> None:
-    """A file counts as there only if this run wrote it; the model is made only if it has to be written."""
-    path = folder / CANDIDATES / name
-    if not (journal.get("file", name) and path.is_file()):
-        save_onnx(make(), path)
-        journal.put("file", name, True)

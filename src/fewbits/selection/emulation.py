@@ -25,9 +25,9 @@ from fewbits.measurement.records import Accuracy, Measurement, Timing
 from fewbits.passes.rounded import in_fp16
 from fewbits.progress import Progress
 from fewbits.selection.decide import change, proof
+from fewbits.selection.job import Job
 from fewbits.selection.journal import CANDIDATES, MODEL_IR, Journal
 from fewbits.selection.records import FORMATS, Budget, Candidate, Decision, Failed, Measured, Outcome, Refused
-from fewbits.selection.run import Job
 from fewbits.selection.trial import until
 
 REFERENCE = "cpu-fp32"

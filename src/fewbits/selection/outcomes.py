@@ -16,18 +16,14 @@ from fewbits.selection.trial import Trial
 def outcomes_of(
     trial: Trial,
     built: Mapping[str, Built],
-    names: Sequence[str],
     refused: Sequence[Refused],
 ) -> list[Outcome]:
     """What became of each candidate; drops are against the reference, on the samples both have seen."""
     failures = trial.known.failures
-    outcomes: list[Outcome] = list(refused)
-    for name in names:
-        if name in failures:
-            outcomes.append(Failed(built[name].candidate, failures[name]))
-        else:
-            outcomes.append(_measured(trial, built[name]))
-    return outcomes
+    outcomes: list[Outcome] = []
+    for name, one in built.items():
+        outcomes.append(Failed(one.candidate, failures[name]) if name in failures else _measured(trial, one))
+    return [*outcomes, *refused]
 
 
 def _measured(trial: Trial, built: Built) -> Measured:

@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping
 
-import onnx_ir as ir
-
-from fewbits.calibration.collect import fingerprint
-from fewbits.calibration.gather import gather
-from fewbits.calibration.statistics import Statistics
-from fewbits.data import Dataset, Sample, Store, first, stream
+from fewbits.data import Store
 from fewbits.devices.host import detect
 from fewbits.devices.lookup import impossible
-from fewbits.engines import TRIALS, Engine, Options, having
+from fewbits.engines import having
 from fewbits.files import make_folder, output_error, whole_file, write_text
-from fewbits.measurement.metrics import Metric
-from fewbits.measurement.records import Subject
 from fewbits.progress import Progress
-from fewbits.quantization.placement import values_to_watch
-from fewbits.quantization.recipe import Recipe
-from fewbits.quantization.tune import Bench, Tuned, samples_needed, tune
-from fewbits.selection.build import Built, build
+from fewbits.selection.build import Built, Yard
 from fewbits.selection.candidates import candidates
 from fewbits.selection.decide import decide, why_not
-from fewbits.selection.journal import CANDIDATES, MODEL, Journal
+from fewbits.selection.job import Job
+from fewbits.selection.journal import MODEL, Journal
 from fewbits.selection.outcomes import outcomes_of
 from fewbits.selection.preflight import preflight
-from fewbits.selection.records import FORMATS, Budget, Candidate, Decision
+from fewbits.selection.records import Decision
+from fewbits.selection.search import extend
 from fewbits.selection.trial import Trial
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is to be done: the model as read and as simplified, the data, the budget, and where results go."""
-
-    path: Path
-    original: ir.Model
-    model: ir.Model
-    test: Dataset
-    calibration: Dataset
-    metric: Metric
-    budget: Budget
-    folder: Path
-    engine: str = "all"
-    device: str = "CPU"
-    extra: tuple[tuple[str, str], ...] = ()
-    formats: tuple[str, ...] = FORMATS
-    threads: int | None = None
-    recipe: Recipe = field(default_factory=Recipe)
-    seed: int = 0
-    time_budget_s: float | None = None
-    resume: bool = False
+from fewbits.selection.tuning import calibrate
 
 
 def run(job: Job, progress: Progress) -> Decision:
@@ -71,15 +37,28 @@ def run(job: Job, progress: Progress) -> Decision:
     asked, host = having(job.engine, job.device), detect()
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe, impossible(job.device, host))
     make_folder(job.folder)
-    journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
+    journal = Journal(job.folder, job.fingerprint(asked), resume=job.resume)
     keep = preflight(job.model, job.calibration, job.formats, journal, progress)
-    tuned = _calibrate(job, asked, wanted, journal, progress)
-    built = _build_all(job, wanted, tuned, keep, journal, progress)
-    trial = _try_all(job, built, journal, progress, start)
-    outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused)
+    quantizing = [e for e in asked if any(c.engine == e.name and c.recipe is not None for c in wanted)]
+    tuning = calibrate(job, quantizing, journal, progress)
+    yard = Yard(job, journal, tuning.tuned if tuning else {}, keep)
+    for index, candidate in enumerate(wanted):
+        progress.step("building", index, len(wanted))
+        yard.build(candidate)
+    trial = _trial(job, yard.built, journal, progress, start)
+    try:
+        trial.weigh()
+        trial.settle(job.original)
+        trial.measure()
+        found = extend(yard, trial, tuning, progress) if tuning else {}
+        trial.measure()
+        trial.weigh()
+        trial.compare_modes()
+        trial.look_inside()
+    finally:
+        trial.close()
+    outcomes = outcomes_of(trial, yard.built, refused)
     verdict = decide(outcomes, job.budget)
-    order = {name: i for i, name in enumerate(c.name for c in (*wanted, *(r.candidate for r in refused)))}
-    outcomes = sorted(outcomes, key=lambda o: order[o.candidate.name])
     return Decision(
         model=str(job.path),
         metric=job.metric.name,
@@ -91,93 +70,16 @@ def run(job: Job, progress: Progress) -> Decision:
         rejected={o.candidate.name: why_not(o, verdict) for o in outcomes},
         outcomes=tuple(outcomes),
         seconds=time.monotonic() - start,
-        files=_deliver(job, verdict.chosen, built),
+        files=_deliver(job, verdict.chosen, yard.built),
         warnings=tuple(progress.warnings),
         versions={engine.name: engine.version for engine in asked},
+        groups=found,
     )
 
 
-def _fingerprint(job: Job, asked: Sequence[Engine]) -> str:
-    """Everything a journalled result depends on."""
-    parts = [
-        fingerprint(job.model),
-        job.test.fingerprint(),
-        job.calibration.fingerprint(),
-        job.metric.name,
-        job.recipe.fingerprint(),
-        job.device,
-        *[f"{key}={value}" for key, value in job.extra],
-        str(job.threads),
-        str(job.seed),
-        ",".join(job.formats),
-        *[f"{engine.name} {engine.version}" for engine in asked],
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
-
-
-def _calibrate(
-    job: Job, asked: Sequence[Engine], wanted: Sequence[Candidate], journal: Journal, progress: Progress
-) -> dict[str, Tuned]:
-    """The settled recipe of each engine whose INT8 is wanted, all from statistics of one pass."""
-    needed = [e for e in asked if any(c.engine == e.name and c.recipe is not None for c in wanted)]
-    if not needed:
-        return {}
-    path = job.folder / "statistics.npz"
-    options = Options(job.device, threads=job.threads, extra=job.extra)
-    names = values_to_watch(job.model, job.recipe, [engine.capability for engine in needed])
-    samples: list[Sample] = []
-
-    def watch(model: ir.Model, keep: int = 0) -> Statistics:
-        return gather(model, names, job.calibration, needed[0], options, progress, samples, keep)
-
-    if journal.get("statistics", "done") and path.is_file():
-        statistics = Statistics.load(path)
-        samples = first(stream(job.calibration, workers=2), samples_needed(job.recipe))
-    else:
-        statistics = watch(job.model, samples_needed(job.recipe))
-        statistics.save(path)
-        journal.put("statistics", "done", True)
-    bench = Bench(TRIALS, Options(threads=job.threads), samples, watch, progress)
-    return {engine.name: _tune(job, engine, statistics, bench, journal) for engine in needed}
-
-
-def _tune(job: Job, engine: Engine, statistics: Statistics, bench: Bench, journal: Journal) -> Tuned:
-    """The recipe settled for one engine; what was decided is journalled, a resumed run only carries it out again."""
-    known = journal.get("tuned", engine.name)
-    if known is not None:
-        recipe = replace(job.recipe, method=known["method"], corrections=tuple(known["corrections"]))
-        return replace(tune(job.model, statistics, recipe, engine, bench), sqnr_db=known["sqnr_db"])
-    tuned = tune(job.model, statistics, job.recipe, engine, bench)
-    content = {
-        "method": tuned.recipe.method,
-        "corrections": list(tuned.recipe.corrections),
-        "sqnr_db": dict(tuned.sqnr_db),
-    }
-    journal.put("tuned", engine.name, content)
-    return tuned
-
-
-def _build_all(
-    job: Job,
-    wanted: Sequence[Candidate],
-    tuned: dict[str, Tuned],
-    keep: frozenset[str],
-    journal: Journal,
-    progress: Progress,
-) -> dict[str, Built]:
-    built = {}
-    for index, candidate in enumerate(wanted):
-        progress.step("building", index, len(wanted))
-        built[candidate.name] = build(candidate, job.model, tuned, job.folder, journal, keep)
-        if candidate.recipe is not None:
-            recipe = tuned[candidate.engine].recipe
-            write_text(job.folder / CANDIDATES / f"int8-{candidate.engine}.toml", recipe.to_toml())
-    return built
-
-
-def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Progress, start: float) -> Trial:
-    trial = Trial(
-        {name: _subject(job, b) for name, b in built.items()},
+def _trial(job: Job, built: Mapping[str, Built], journal: Journal, progress: Progress, start: float) -> Trial:
+    return Trial(
+        {name: b.subject(job) for name, b in built.items()},
         plain=[name for name, b in built.items() if b.candidate.format == "fp32"],
         stored=[name for name, b in built.items() if b.candidate.format == "fp16" and b.candidate.precision == "f32"],
         data=Store(job.test),
@@ -189,21 +91,6 @@ def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Prog
         judge_by=_part_of_time(job, start, 0.7),
         finish_by=_part_of_time(job, start, 0.9),
     )
-    try:
-        trial.weigh()
-        trial.settle(job.original)
-        trial.measure()
-        trial.compare_modes()
-        trial.look_inside()
-    finally:
-        trial.close()
-    return trial
-
-
-def _subject(job: Job, built: Built) -> Subject:
-    candidate = built.candidate
-    file = job.folder / built.file
-    return Subject(candidate.name, file, candidate.engine, candidate.precision, job.device, job.threads, job.extra)
 
 
 def _part_of_time(job: Job, start: float, part: float) -> float:

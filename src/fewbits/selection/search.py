@@ -8,55 +8,46 @@ float.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
-from fewbits.engines import Arrays, Engine, Options, Profile
+from fewbits.engines import ENGINES, Engine, Profile
 from fewbits.errors import EngineError
 from fewbits.progress import Progress
 from fewbits.quantization.groups import groups
-from fewbits.quantization.tune import Bench, Tuned
+from fewbits.quantization.recipe import AUTO
+from fewbits.quantization.tune import Tuned
 from fewbits.quantization.workshop import Workshop
-from fewbits.selection.build import Built
+from fewbits.selection.build import Yard
 from fewbits.selection.costs import costs
-from fewbits.selection.journal import Journal
 from fewbits.selection.moves import Move, fewest, free_moves, moves, worthwhile
 from fewbits.selection.records import Candidate, GroupFacts
 from fewbits.selection.sensitivity import sensitivities
 from fewbits.selection.trial import Trial
+from fewbits.selection.tuning import Tuning
 
 # A mix for speed alone is built where the profiles promise at least this share of the network's time.
 _LEAST_GAIN = 0.03
 _FORMATS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
-@dataclass(frozen=True)
-class Ground:
-    """What the search on one engine works with.
+def extend(yard: Yard, trial: Trial, tuning: Tuning, progress: Progress) -> dict[str, tuple[GroupFacts, ...]]:
+    """Search on every engine that has an INT8 candidate in the trial, the faster one first.
 
-    Args:
-        tuned: plain INT8 for the engine, the candidate ``ENGINE-int8`` of the trial.
-        bench: calibration samples; learned rounding reads all of them.
-        options: how the engine is to be profiled, but for the precision.
-        floating: the FP32 file.
-        integer: the file of plain INT8.
-        sample: what profiles are taken with.
-        enter: writes a candidate's file and adds it to the trial.
-        rounding: whether learned rounding may be tried, which the recipe must leave open.
-        mixing: whether mixes are among the formats asked for.
+    Returns:
+        Engine → its groups of layers and what was found out about them, where that was asked.
     """
-
-    engine: Engine
-    tuned: Tuned
-    bench: Bench
-    options: Options
-    floating: Path
-    integer: Path
-    sample: Arrays
-    enter: Callable[[Candidate, Tuned], Built]
-    rounding: bool
-    mixing: bool
+    plain = [name for name in trial.known.alive() if yard.built[name].candidate.format == "int8"]
+    plain.sort(key=lambda name: -trial.gain(trial.reference, name).median)
+    found = {}
+    for name in plain:
+        engine = yard.built[name].candidate.engine
+        search = Search(ENGINES[engine], yard, trial, tuning, progress)
+        search.run()
+        if search.groups:
+            found[engine] = search.groups
+    return found
 
 
 class Search:
@@ -65,10 +56,11 @@ class Search:
     ``groups`` is then what was found out about each group, in the order of the moves.
     """
 
-    def __init__(self, ground: Ground, trial: Trial, journal: Journal, progress: Progress) -> None:
-        self._ground, self._trial, self._journal, self._progress = ground, trial, journal, progress
-        self._workshop = Workshop(ground.engine, ground.bench)
-        self._plain = f"{ground.engine.name}-int8"
+    def __init__(self, engine: Engine, yard: Yard, trial: Trial, tuning: Tuning, progress: Progress) -> None:
+        self._engine, self._yard, self._trial, self._tuning, self._progress = engine, yard, trial, tuning, progress
+        self._job = yard.job
+        self._workshop = Workshop(engine, tuning.bench)
+        self._plain = f"{engine.name}-int8"
         self.groups: tuple[GroupFacts, ...] = ()
 
     def run(self) -> None:
@@ -77,16 +69,16 @@ class Search:
         Raises:
             EngineError: the calibration samples cannot be run any more.
         """
-        if self._plain not in self._trial.known.alive():
-            return
-        ground, best, inside = self._ground, self._ground.tuned, self._inside(self._plain)
-        if not inside and ground.rounding and self._may_win():
-            rounded = self._workshop.rounded(ground.tuned)
+        best = tuned = self._tuning.tuned[self._engine.name]
+        inside = self._inside(self._plain)
+        # What a recipe names is meant; only what it leaves open is tried.
+        if not inside and AUTO in self._job.recipe.corrections and self._may_win():
+            rounded = Workshop(self._engine, self._tuning.more_samples()).rounded(tuned)
             name = f"{self._plain}-rounded"
-            inside = self._try(Candidate(name, ground.engine.name, "int8", "f32", rounded.recipe), rounded)
+            inside = self._try(Candidate(name, self._engine.name, "int8", "f32", rounded.recipe), rounded)
             if self._drop(name) <= self._drop(self._plain):
                 best = rounded
-        if ground.mixing:
+        if "mixed" in self._job.formats:
             self._mix(best, inside)
 
     def _mix(self, base: Tuned, inside: bool) -> None:
@@ -103,11 +95,11 @@ class Search:
 
     def _rest(self) -> str:
         """What the float layers of a mix execute in: BF16 where that alone is inside the budget, else FP32."""
-        name = f"{self._ground.engine.name}-bf16"
+        name = f"{self._engine.name}-bf16"
         return "bf16" if name in self._trial.known.alive() and self._inside(name) else "f32"
 
     def _try_mix(self, base: Tuned, out: Sequence[Move], total: int, precision: str) -> bool:
-        engine = self._ground.engine.name
+        engine = self._engine.name
         name = f"{engine}-int8+{_FORMATS[precision]}-{len(out)}of{total}"
         mixed = self._workshop.keeping_float(base, [move.group for move in out])
         return self._try(Candidate(name, engine, "mixed", precision, mixed.recipe), mixed)
@@ -116,7 +108,7 @@ class Search:
         """Whether a new candidate is inside the budget; one that the engine cannot run is not."""
         self._progress.step(f"trying {candidate.name}")
         if candidate.name not in self._trial.known.subjects:
-            self._ground.enter(candidate, tuned)
+            self._trial.add(candidate.name, self._yard.build(candidate, tuned).subject(self._job))
         self._trial.quick_clock([candidate.name])
         return candidate.name in self._trial.known.alive() and self._inside(candidate.name)
 
@@ -136,47 +128,43 @@ class Search:
 
     def _rank(self, precision: str) -> tuple[tuple[Move, ...], float]:
         """The moves, and the time of plain INT8 in the profile; journalled, since times are not the same twice."""
-        ground, key = self._ground, f"{self._ground.engine.name} {precision}"
-        known = self._journal.get("groups", key)
+        journal, key = self._yard.journal, f"{self._engine.name} {precision}"
+        known = journal.get("groups", key)
         if known is None:
-            self._progress.step("sensitivity of each group of layers")
-            source, recipe = ground.tuned.source, ground.tuned.recipe
-            found = groups(source, recipe, ground.engine.capability)
-            felt = sensitivities(
-                ground.tuned,
-                found,
-                ground.bench.samples,
-                ground.bench.engine,
-                Options(mode="throughput", threads=ground.bench.options.threads),
-                lambda done, total: self._progress.step("sensitivity of each group of layers", done, total),
-            )
-            integer, floating = self._profile(ground.integer, precision), self._profile(ground.floating, precision)
-            priced = costs(source, found, integer, floating)
-            order = moves(found, felt, priced)
-            by_name = {group.name: group for group in found}
-            facts = [
-                GroupFacts(
-                    move.group,
-                    by_name[move.group].nodes,
-                    felt[move.group].only_db,
-                    felt[move.group].but_db,
-                    priced[move.group].int8_us if move.group in priced else None,
-                    priced[move.group].float_us if move.group in priced else None,
-                )
-                for move in order
-            ]
-            known = {
-                "facts": [asdict(fact) for fact in facts],
-                "lost_us": [move.lost_us for move in order],
-                "noise": [move.noise for move in order],
-                "int8_us": sum(op.time_us for op in integer.ops),
-            }
-            self._journal.put("groups", key, known)
+            known = self._survey(precision)
+            journal.put("groups", key, known)
         self.groups = tuple(GroupFacts(**{**fact, "nodes": tuple(fact["nodes"])}) for fact in known["facts"])
         figures = zip(self.groups, known["noise"], known["lost_us"], strict=True)
         return tuple(Move(group.name, noise, lost_us) for group, noise, lost_us in figures), known["int8_us"]
 
-    def _profile(self, file: Path, precision: str) -> Profile:
-        from dataclasses import replace
+    def _survey(self, precision: str) -> dict[str, Any]:
+        tuned, bench = self._tuning.tuned[self._engine.name], self._tuning.bench
+        found = groups(tuned.source, tuned.recipe, self._engine.capability)
+        felt = sensitivities(
+            tuned,
+            found,
+            bench.samples,
+            bench.engine,
+            replace(bench.options, mode="throughput"),
+            lambda done, total: self._progress.step("sensitivity of each group of layers", done, total),
+        )
+        integer, floating = (self._profile(f"{self._engine.name}-{name}", precision) for name in ("int8", "fp32"))
+        priced = costs(tuned.source, found, integer, floating)
+        order = moves(found, felt, priced)
+        by_name = {group.name: group for group in found}
+        facts = []
+        for move in order:
+            name, cost, sensitivity = move.group, priced.get(move.group), felt[move.group]
+            times = (None, None) if cost is None else (cost.int8_us, cost.float_us)
+            facts.append(GroupFacts(name, by_name[name].nodes, sensitivity.only_db, sensitivity.but_db, *times))
+        return {
+            "facts": [asdict(fact) for fact in facts],
+            "lost_us": [move.lost_us for move in order],
+            "noise": [move.noise for move in order],
+            "int8_us": sum(op.time_us for op in integer.ops),
+        }
 
-        return self._ground.engine.profile(file, replace(self._ground.options, precision=precision), self._ground.sample)
+    def _profile(self, name: str, precision: str) -> Profile:
+        file = self._job.folder / self._yard.built[name].file
+        options = replace(self._job.options, precision=precision)
+        return self._engine.profile(file, options, dict(self._tuning.bench.samples[0].inputs))

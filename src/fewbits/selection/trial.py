@@ -174,10 +174,20 @@ class Trial:
         """Its drop against the reference on the samples both have seen."""
         return self._judged().drop(name)
 
+    def gain(self, base: str, other: str) -> Gain:
+        """How many times better ``other`` is than ``base`` by the objective."""
+        one, two, via = (self._measurement(name) for name in (base, other, self.reference))
+        return gain(one, two, self.budget, via)
+
+    def best(self) -> str:
+        """Of those measured to be inside the budget the best in the median; the reference where there is none."""
+        inside = [name for name in self.known.alive() if self._able(name) and self._judged().finished(name)]
+        return max(inside, key=lambda name: self.gain(self.reference, name).median, default=self.reference)
+
     def leaders(self) -> list[str]:
         """Of those that may still be chosen the ones that none of the others is faster than for certain."""
         able = [name for name in self.known.alive() if self._able(name)]
-        return unbeaten(able, self._gain)
+        return unbeaten(able, self.gain)
 
     def _plain_alive(self) -> list[str]:
         return [name for name in self._plain if name not in self.known.failures]
@@ -195,7 +205,7 @@ class Trial:
             return True
         if name in self._stored and self.budget.objective != "size":
             return False
-        better = self._gain(self.reference, name)
+        better = self.gain(self.reference, name)
         clocked = self._clock.in_common([self.reference, name]) >= MOST
         return (better.low if clocked else better.high) > 1.0
 
@@ -206,7 +216,7 @@ class Trial:
         """More rounds for those that may be chosen, where it needs some; whether there were any."""
         leaders = self.leaders()
         together = [self.reference, *leaders]
-        unclear = len(leaders) > 1 or any(self._gain(self.reference, name).low <= 1.0 for name in leaders)
+        unclear = len(leaders) > 1 or any(self.gain(self.reference, name).low <= 1.0 for name in leaders)
         wanted = min(MOST, self._clock.in_common(together) + 1 if unclear else SURE)
         before = len(self.known.rounds)
         if leaders and self.budget.objective != "size":
@@ -222,10 +232,6 @@ class Trial:
                 return
             self.known.progress.step("speed", done, wanted)
             self._clock.one_round(names, self._sample())
-
-    def _gain(self, base: str, other: str) -> Gain:
-        one, two, via = (self._measurement(name) for name in (base, other, self.reference))
-        return gain(one, two, self.budget, via)
 
     def _measurement(self, name: str) -> Measurement:
         return Measurement(self.known.timing(name), file_bytes(self.known.subjects[name].path))

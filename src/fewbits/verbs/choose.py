@@ -14,9 +14,10 @@ from fewbits.progress import Progress
 from fewbits.quantization.recipe import Recipe
 from fewbits.report.json_view import decision_json, dumps
 from fewbits.selection.emulation import emulate as run_emulated
+from fewbits.selection.job import Job
 from fewbits.selection.journal import NAME, RESULTS
 from fewbits.selection.records import FORMATS, Budget, Decision
-from fewbits.selection.run import Job, run
+from fewbits.selection.run import run
 from fewbits.verbs.inputs import (
     DataOptions,
     about,

@@ -1,0 +1,63 @@
+"""What the main job is asked to do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from fewbits.calibration.collect import fingerprint as model_fingerprint
+from fewbits.data import Dataset
+from fewbits.engines import Engine, Options
+from fewbits.measurement.metrics import Metric
+from fewbits.quantization.recipe import Recipe
+from fewbits.selection.records import FORMATS, Budget
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be done: the model as read and as simplified, the data, the budget, and where results go."""
+
+    path: Path
+    original: ir.Model
+    model: ir.Model
+    test: Dataset
+    calibration: Dataset
+    metric: Metric
+    budget: Budget
+    folder: Path
+    engine: str = "all"
+    device: str = "CPU"
+    extra: tuple[tuple[str, str], ...] = ()
+    formats: tuple[str, ...] = FORMATS
+    threads: int | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+    time_budget_s: float | None = None
+    resume: bool = False
+
+    @property
+    def options(self) -> Options:
+        """How engines are to run its models, but for mode and precision."""
+        return Options(self.device, threads=self.threads, extra=self.extra)
+
+    def fingerprint(self, asked: Sequence[Engine]) -> str:
+        """Everything a journalled result depends on."""
+        parts = [
+            model_fingerprint(self.model),
+            self.test.fingerprint(),
+            self.calibration.fingerprint(),
+            self.metric.name,
+            self.recipe.fingerprint(),
+            self.device,
+            *[f"{key}={value}" for key, value in self.extra],
+            str(self.threads),
+            str(self.seed),
+            ",".join(self.formats),
+            *[f"{engine.name} {engine.version}" for engine in asked],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
