@@ -88,10 +88,9 @@ def _other_numbers(given: Preprocess) -> Iterator[Preprocess]:
     for mean, scale in _conventions(given):
         yield replace(given, mean=mean)
         yield replace(given, scale=scale)
-    hundreds = tuple(255 * number for number in given.scale)
-    yield replace(given, scale=hundreds)
-    yield replace(given, scale=tuple(number / 255 for number in given.scale))
-    yield replace(given, scale=hundreds, mean=tuple(255 * number for number in given.mean))
+    yield replace(given, scale=_times(given.scale, 255))
+    yield replace(given, scale=_times(given.scale, 1 / 255))
+    yield replace(given, scale=_times(given.scale, 255), mean=_times(given.mean, 255))
 
 
 def _other_conventions(given: Preprocess) -> Iterator[Preprocess]:
@@ -128,6 +127,11 @@ def _fits(steps: Preprocess, spec: TensorSpec) -> bool:
     except DataError:
         return False
     return True
+
+
+def _times(numbers: Numbers, factor: float) -> Numbers:
+    """Six digits: what a person would write down."""
+    return tuple(float(f"{number * factor:.6g}") for number in numbers)
 
 
 def _text(value: object) -> str:

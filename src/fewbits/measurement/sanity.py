@@ -96,36 +96,49 @@ def look(session: Session, data: Dataset, seed: int) -> Sanity | None:
     if judge.scores(finding, [given]).right.mean() <= 1 - LEAST_GAIN:
         rivals = _screen(judge, given, others, finding)
         if given not in rivals:
-            repair = _confirm(judge, given, rivals, finding, proving)
+            repair = _confirm(judge, given, rivals, others, finding, proving)
     seen = judge.scores(drawn[: screened + CONFIRMING[0]], [given]).right
     images = any(reading.steps != given.steps for reading in others)
     return Sanity(float(seen.mean()), len(seen), len(classes), images, repair)
 
 
 def _screen(judge: Judge, given: Reading, others: Sequence[Reading], samples: Sequence[int]) -> list[Reading]:
-    """The best readings of the fewest changes, the best first.
-
-    A reading with more changes has to be better than one with fewer by more than one standard error. Several are
-    returned where they change the same options, to values that are as good.
-    """
+    """The best readings, ``given`` among them where it is as good."""
     alive, end = list(others), 0
     for count, most in SCREENING:
         end += count
         means = judge.scores(samples[:end], alive).log_p.mean(axis=0)
         alive = [alive[k] for k in np.argsort(-means, kind="stable")[:most]]
-    log_p = judge.scores(samples, [given, *alive]).log_p
-    order = np.argsort(-log_p.mean(axis=0), kind="stable")
-    behind = log_p[:, order[:1]] - log_p[:, order]
-    error = behind.std(axis=0, ddof=1) / math.sqrt(len(log_p))
-    alike = [([given, *alive][k]) for k in order[behind.mean(axis=0) <= error]]
-    simplest = min(alike, key=lambda reading: len(reading.changes(given)))
-    return [reading for reading in alike if reading.changes(given).keys() == simplest.changes(given).keys()]
+    return _simplest(judge, given, [given, *alive], samples, errors=1)
+
+
+def _simplest(
+    judge: Judge, given: Reading, candidates: Sequence[Reading], samples: Sequence[int], errors: float
+) -> list[Reading]:
+    """The candidates of the fewest changes, the best first; several change the same options to values as good.
+
+    More changes have to pay: in log-probability by more than so many standard errors, and in top-1, since a network
+    can be made surer of itself without being right more often.
+    """
+    scores = judge.scores(samples, candidates)
+    order = np.argsort(-scores.log_p.mean(axis=0), kind="stable")
+    behind = scores.log_p[:, order[:1]] - scores.log_p[:, order]
+    noise = behind.std(axis=0, ddof=1) / math.sqrt(len(behind))
+    right = scores.right.mean(axis=0)[order]
+    alike = [candidates[k] for k in order[(behind.mean(axis=0) <= errors * noise) | (right >= right[0])]]
+    simplest = min(alike, key=lambda reading: len(reading.changes(given))).changes(given)
+    return [reading for reading in alike if reading.changes(given).keys() == simplest.keys()]
 
 
 def _confirm(
-    judge: Judge, given: Reading, rivals: Sequence[Reading], finding: Sequence[int], proving: Sequence[int]
+    judge: Judge,
+    given: Reading,
+    rivals: Sequence[Reading],
+    others: Sequence[Reading],
+    finding: Sequence[int],
+    proving: Sequence[int],
 ) -> Repair | None:
-    """The first of ``rivals``, if it is surely and noticeably better on ``proving``; all samples settle which it is."""
+    """The first of ``rivals`` if it is surely and noticeably better on ``proving``, or less of it that is as good."""
     end = 0
     for count in CONFIRMING:
         end += count
@@ -133,8 +146,9 @@ def _confirm(
         gain = scores.right[:, 1].mean() - scores.right[:, 0].mean()
         chance = _chance(scores.log_p[:, 1] - scores.log_p[:, 0])
         if chance < MOST_CHANCE and gain >= LEAST_GAIN:
-            means = judge.scores([*finding, *proving[:end]], rivals).log_p.mean(axis=0)
-            best = rivals[int(np.argmax(means))]
+            changes = rivals[0].changes(given).items()
+            less = [reading for reading in others if reading.changes(given).items() < changes]
+            best = _simplest(judge, given, [*rivals, *less], [*finding, *proving[:end]], errors=2)[0]
             as_given, top1 = judge.scores(proving[:end], [given, best]).right.mean(axis=0).tolist()
             return Repair(best.changes(given), top1, as_given, len(scores.right))
         if chance > HOPELESS or end >= len(proving):
