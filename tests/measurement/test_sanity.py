@@ -126,7 +126,7 @@ def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
     for index, (image, label) in enumerate(zip(images, labels, strict=True)):
         Image.fromarray(image).save(tmp_path / f"{index}.png")
         rows.append(f"{index}.png,{label}")
-    broken = int(np.random.default_rng(0).permutation(48)[3])
+    broken = int(np.random.default_rng(0).permutation(48)[0])
     (tmp_path / f"{broken}.png").write_bytes(b"no image")
     (tmp_path / "test.csv").write_text("\n".join(rows), encoding="utf-8")
     session = session_of(colour_reader())
@@ -136,6 +136,24 @@ def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
     assert found.samples == 47
     assert found.repair is not None
     assert found.repair.changes == {"--channels": "bgr"}
+
+
+def test_it_is_left_out_where_time_is_short(tmp_path: Path) -> None:
+    session = session_of(colour_reader())
+    data = opened(tmp_path, session, Preprocess(scale=(255,)))
+    assert look(session, data, 0, most_s=0.0) is None
+    found = look(session, data, 0, most_s=600.0)
+    assert found is not None
+    assert found.repair is not None
+
+
+def test_nothing_is_said_where_nothing_can_be_read(tmp_path: Path) -> None:
+    rows = ["file,label", *(f"{index}.png,0" for index in range(60))]
+    for index in range(60):
+        (tmp_path / f"{index}.png").write_bytes(b"no image")
+    (tmp_path / "test.csv").write_text("\n".join(rows), encoding="utf-8")
+    session = session_of(colour_reader())
+    assert look(session, open_dataset(tmp_path / "test.csv", inputs=session.inputs, preprocess=RIGHT), 0) is None
 
 
 def test_nothing_is_said_of_few_samples_or_none_labelled(tmp_path: Path) -> None:

@@ -60,8 +60,7 @@ class Judge:
             except SampleError:
                 continue
             for one, feed in zip(missing, feeds, strict=True):
-                outputs = None if feed is None else class_scores(self.session.run(feed, slot))
-                known[one] = None if outputs is None else outputs.copy()
+                known[one] = None if feed is None else class_scores(self.session.run(feed, slot))
 
     def _feeds(self, sample: int, steps: Sequence[Preprocess | None]) -> list[Arrays | None]:
         """The image is decoded once."""

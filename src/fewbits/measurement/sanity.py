@@ -8,6 +8,7 @@ finding it, so that the best of many does not win by luck; only then is it named
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from fewbits.measurement.judging import Judge
 from fewbits.measurement.metrics.outputs import class_scores
 
 LEAST_SAMPLES = 40
+LEAST_READABLE = 8
 # (samples, readings that go on): most readings are hopeless after a few samples.
 SCREENING = ((4, 12), (4, 6), (8, 4), (8, 3))
 # Samples of the confirmation; more of them only where the reading is ahead and not yet surely so.
@@ -69,12 +71,13 @@ class Sanity:
         return self.top1 <= max(chance + GUESSING, lucky)
 
 
-def look(session: Session, data: Dataset, seed: int) -> Sanity | None:
+def look(session: Session, data: Dataset, seed: int, most_s: float | None = None) -> Sanity | None:
     """Compare the data as given with the usual slips; None where there is nothing to compare.
 
     Args:
         session: the model in FP32.
         data: labelled with class numbers; what is not, or has fewer than 40 samples, is not looked at.
+        most_s: nothing is compared either where this time would not do.
 
     Raises:
         EngineError: the model does not run.
@@ -82,24 +85,35 @@ def look(session: Session, data: Dataset, seed: int) -> Sanity | None:
     if not data.labelled or data.label(0) is None or len(data) < LEAST_SAMPLES:
         return None
     drawn = np.random.default_rng(seed).permutation(len(data)).tolist()
-    try:
-        classes = class_scores(session.run(data.read(drawn[0]).inputs))
-        given, *others = readings(data, drawn[0], session.inputs)
-    except SampleError:
-        return None
-    if classes is None:
-        return None
     judge = Judge(session, data)
     screened = sum(count for count, _ in SCREENING)
     finding, proving = drawn[:screened], drawn[screened : screened + sum(CONFIRMING)]
+    first = next((sample for sample in finding if _readable(data, sample)), None)
+    if first is None or (scores := class_scores(session.run(data.read(first).inputs))) is None:
+        return None
+    given, *others = readings(data, first, session.inputs)
+    start = time.monotonic()
+    right = judge.scores(finding, [given]).right
+    # Half of the readings, on average, are still there.
+    rest_s = (time.monotonic() - start) * len({reading.steps for reading in others}) / 2
+    if len(right) < LEAST_READABLE or (most_s is not None and rest_s > most_s):
+        return None
     repair = None
-    if judge.scores(finding, [given]).right.mean() <= 1 - LEAST_GAIN:
+    if right.mean() <= 1 - LEAST_GAIN:
         rivals = _screen(judge, given, others, finding)
         if given not in rivals:
             repair = _confirm(judge, given, rivals, others, finding, proving)
     seen = judge.scores(drawn[: screened + CONFIRMING[0]], [given]).right
     images = any(reading.steps != given.steps for reading in others)
-    return Sanity(float(seen.mean()), len(seen), len(classes), images, repair)
+    return Sanity(float(seen.mean()), len(seen), len(scores), images, repair)
+
+
+def _readable(data: Dataset, sample: int) -> bool:
+    try:
+        data.read(sample)
+    except SampleError:
+        return False
+    return True
 
 
 def _screen(judge: Judge, given: Reading, others: Sequence[Reading], samples: Sequence[int]) -> list[Reading]:
@@ -143,6 +157,8 @@ def _confirm(
     for count in CONFIRMING:
         end += count
         scores = judge.scores(proving[:end], [given, rivals[0]])
+        if len(scores.right) < LEAST_READABLE:
+            break
         gain = scores.right[:, 1].mean() - scores.right[:, 0].mean()
         chance = _chance(scores.log_p[:, 1] - scores.log_p[:, 0])
         if chance < MOST_CHANCE and gain >= LEAST_GAIN:

@@ -81,7 +81,7 @@ def choose(
     metric = choose_metric(data, test, inputs, outputs)
     check_metric(metric, loaded, test, model)
     with about(model):
-        check_fp32(loaded, test, metric, data.seed, progress)
+        check_fp32(loaded, test, metric, data.seed, progress, time_budget_s)
     job = Job(
         path=Path(model),
         original=loaded,

@@ -13,16 +13,27 @@ from fewbits.measurement.metrics import Metric
 from fewbits.measurement.sanity import Repair, Sanity, look
 from fewbits.progress import Progress
 
+# Of the time for the whole run.
+_SHARE = 0.1
 
-def check_fp32(model: ir.Model, data: Dataset, metric: Metric, seed: int, progress: Progress) -> None:
-    """Look at FP32 on a few samples, and warn of the option that looks wrong.
+
+def check_fp32(
+    model: ir.Model,
+    data: Dataset,
+    metric: Metric,
+    seed: int,
+    progress: Progress,
+    time_budget_s: float | None = None,
+) -> None:
+    """Look at FP32 on a few samples, and warn of the option that looks wrong; skipped where time is too short for it.
 
     Raises:
         DataError: FP32 guesses, and one change of the options repairs it; the fix names them.
         EngineError: the model does not run.
     """
     with contextlib.closing(TRIALS.compile(model, Options(mode="throughput"))) as session:
-        found = _look(session, data, metric, seed, progress)
+        most_s = None if time_budget_s is None else _SHARE * time_budget_s
+        found = _look(session, data, metric, seed, progress, most_s)
     if found and found.guessing and found.repair:
         raise DataError(_sentence(found, found.repair), where=data.name, fix=f"give {found.repair.options}")
     _warn(found, data, progress)
@@ -37,11 +48,13 @@ def warn_of_slips(session: Session, data: Dataset, metric: Metric, seed: int, pr
     _warn(_look(session, data, metric, seed, progress), data, progress)
 
 
-def _look(session: Session, data: Dataset, metric: Metric, seed: int, progress: Progress) -> Sanity | None:
+def _look(
+    session: Session, data: Dataset, metric: Metric, seed: int, progress: Progress, most_s: float | None = None
+) -> Sanity | None:
     if metric.name not in ("top1", "top5"):
         return None
     progress.step("looking at the accuracy of a few samples")
-    return look(session, data, seed)
+    return look(session, data, seed, most_s)
 
 
 def _warn(found: Sanity | None, data: Dataset, progress: Progress) -> None:
