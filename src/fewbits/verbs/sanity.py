@@ -13,6 +13,7 @@ from fewbits.measurement.metrics import Metric
 from fewbits.measurement.sanity import Repair, Sanity, look
 from fewbits.progress import Progress
 
+_JUDGED = ("top1", "top5")
 # Of the time for the whole run.
 _SHARE = 0.1
 
@@ -31,9 +32,11 @@ def check_fp32(
         DataError: FP32 guesses, and one change of the options repairs it; the fix names them.
         EngineError: the model does not run.
     """
+    if metric.name not in _JUDGED:
+        return
+    progress.step("looking at FP32 on a few samples")
     with contextlib.closing(TRIALS.compile(model, Options(mode="throughput"))) as session:
-        most_s = None if time_budget_s is None else _SHARE * time_budget_s
-        found = _look(session, data, metric, seed, progress, most_s)
+        found = look(session, data, seed, None if time_budget_s is None else _SHARE * time_budget_s)
     if found and found.guessing and found.repair:
         raise DataError(_sentence(found, found.repair), where=data.name, fix=f"give {found.repair.options}")
     _warn(found, data, progress)
@@ -45,16 +48,9 @@ def warn_of_slips(session: Session, data: Dataset, metric: Metric, seed: int, pr
     Raises:
         EngineError: the model does not run.
     """
-    _warn(_look(session, data, metric, seed, progress), data, progress)
-
-
-def _look(
-    session: Session, data: Dataset, metric: Metric, seed: int, progress: Progress, most_s: float | None = None
-) -> Sanity | None:
-    if metric.name not in ("top1", "top5"):
-        return None
-    progress.step("looking at the accuracy of a few samples")
-    return look(session, data, seed, most_s)
+    if metric.name in _JUDGED:
+        progress.step("looking at a few samples")
+        _warn(look(session, data, seed), data, progress)
 
 
 def _warn(found: Sanity | None, data: Dataset, progress: Progress) -> None:
