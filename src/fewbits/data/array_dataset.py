@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fewbits.errors import DataError
 from fewbits.numerics.tensors import TensorSpec
 
 from .array_files import NpzFile, map_npy, release
 from .dataset import Dataset, hash_arrays
-from .feed import InputFeed, plan_feed
+from .feed import InputFeed, as_image, plan_feed
 from .preprocess import Preprocess
 from .sample import Sample
 
@@ -67,6 +68,11 @@ class ArrayDataset(Dataset):
         if self.labels is None or self.labels.ndim != 1:
             return None
         return int(self.labels[index]) + self.label_offset
+
+    def image(self, index: int) -> Image.Image | None:
+        """The row as a picture, where it is fed as one and nothing else is fed."""
+        [(name, feed), *others] = self.feeds.items()
+        return as_image(self.arrays[name][index]) if feed.kind == "image" and not others else None
 
     def _target(self, index: int) -> object | None:
         if self.labels is None or self.labels.ndim == 1:

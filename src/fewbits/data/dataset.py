@@ -16,6 +16,8 @@ from fewbits.errors import SampleError
 from .sample import Category, Sample
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .preprocess import Preprocess
 
 _DIGEST_BYTES = 16
@@ -62,6 +64,14 @@ class Dataset(ABC):
     @abstractmethod
     def label(self, index: int) -> int | None:
         """The class number (offset included) without decoding; None where the target is none."""
+
+    def image(self, index: int) -> Image.Image | None:  # noqa: ARG002
+        """The picture of sample ``index`` before any step; None where arrays are fed as they are.
+
+        Raises:
+            SampleError: this one cannot be read; the message names it.
+        """
+        return None
 
     @abstractmethod
     def _read_content_key(self, index: int) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from fewbits.errors import DataError, SampleError
 from fewbits.numerics.tensors import TensorSpec
 
@@ -52,7 +54,7 @@ class ImageDataset(Dataset):
             DataError: the image does not fit the model input.
         """
         entry = self.entries[index]
-        image = load_image(entry.path, name=entry.name)
+        image = self.image(index)
         try:
             pixels = self.preprocess.apply(image, self.spec)
         except DataError as error:
@@ -77,6 +79,10 @@ class ImageDataset(Dataset):
         """The class number plus the offset; None for boxes and masks, which keep their own numbers."""
         target = self.entries[index].target
         return target + self.label_offset if isinstance(target, int) else None
+
+    def image(self, index: int) -> Image.Image:
+        """The decoded file; raises SampleError where it cannot be read."""
+        return load_image(self.entries[index].path, name=self.entries[index].name)
 
     def _read_content_key(self, index: int) -> str:
         return hash_file(self.entries[index].path, name=self.entries[index].name)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fewbits.errors import DataError, SampleError
 from fewbits.numerics.tensors import TensorSpec
 
 from .dataset import Dataset, hash_arrays
-from .feed import InputFeed, plan_feed
+from .feed import InputFeed, as_image, plan_feed
 from .preprocess import Preprocess
 from .sample import Sample
 from .shapes import describe_input, describe_shape
@@ -101,6 +102,11 @@ class UserDataset(Dataset):
         except SampleError:  # one bad sample is left out when it is read, not here
             return None
         return None if label is None else label + self.label_offset
+
+    def image(self, index: int) -> Image.Image | None:
+        """The array as a picture, where it is fed as one and nothing else is fed."""
+        [(spec, row), *others] = self._rows(index)[0].items()
+        return as_image(row) if not others and self._plan(spec, row, index).kind == "image" else None
 
     def _read_content_key(self, index: int) -> str:
         return self._known(index).content_key

@@ -28,6 +28,7 @@ from fewbits.verbs.inputs import (
     refuse_quantized,
 )
 from fewbits.verbs.place import check_formats, emulated, place
+from fewbits.verbs.sanity import check_fp32
 
 
 def choose(
@@ -80,6 +81,8 @@ def choose(
     test, calibration = open_both(data, inputs, progress)
     metric = choose_metric(data, test, inputs, outputs)
     check_metric(metric, loaded, test, model)
+    with about(model):
+        check_fp32(loaded, test, metric, data.seed, progress, time_budget_s)
     job = Job(
         path=Path(model),
         original=loaded,

@@ -23,6 +23,7 @@ from fewbits.measurement.speed import time_sessions
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, choose_metric, open_test_data
 from fewbits.verbs.place import Place, place
+from fewbits.verbs.sanity import warn_of_slips
 
 
 def measure(
@@ -153,6 +154,7 @@ def _accuracy(
     if data.samples is not None:
         dataset = take(dataset, data.samples, data.seed)
     metric = choose_metric(data, dataset, first.inputs, first.outputs)
+    warn_of_slips(throughput[reference], dataset, metric, data.seed, progress)
     bad = BadSamples()
     evaluations = evaluate(
         latency | {f"{name} (throughput)": session for name, session in throughput.items()},
