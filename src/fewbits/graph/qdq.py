@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer, replace_input
-from fewbits.numerics import QParams
+from fewbits.numerics import INT32, QParams, quantize
 
 LEVEL_KEY = "quantization_level"
 REASON_KEY = "quantization_reason"
+_INT32_LIMIT = float(2**31 - 1)
 
 
 def insert(model: ir.Model, value: ir.Value, params: QParams) -> ir.Value:
@@ -91,6 +92,21 @@ def insert_constant(model: ir.Model, node: ir.Node, index: int, array: NDArray[n
     result.type = ir.TensorType(ir.DataType.FLOAT)
     model.graph.insert_before(node, dequantize)
     replace_input(model, node, index, result)
+
+
+def insert_bias(model: ir.Model, node: ir.Node, index: int, source: QParams, weights: QParams) -> None:
+    """b_q = round(b / (s_x s_w)), the scale at which a kernel accumulates (Jacob et al. 2018, eq. 11).
+
+    A bias that is no vector of one number per scale, or would leave 32 bits, stays in float.
+    """
+    bias = queries.constant(node.inputs[index])
+    if bias is None or bias.ndim != 1:
+        return
+    scale = (np.float64(source.scale) * weights.scale.astype(np.float64)).astype(np.float32)
+    if scale.size != bias.size or np.any(scale < 2.0**-126) or np.any(np.abs(bias) / scale > _INT32_LIMIT):
+        return  # rare: it costs the fused kernel
+    params = QParams(scale, np.zeros(scale.shape, np.int32), INT32, 0)
+    insert_constant(model, node, index, quantize(bias, params), params)
 
 
 def _parameters(model: ir.Model, name: str, params: QParams) -> tuple[ir.Value, ir.Value]:

@@ -136,9 +136,7 @@ class _Document:
         return name.text, Extremes(minimum, maximum)
 
     def _preprocess(self, element: Element) -> Preprocess:
-        channels = {
-            self._integer(child, "id", 0, 1 << 16): self._channel(child) for child in element.each("channel")
-        }
+        channels = {self._integer(child, "id", 0, 1 << 16): self._channel(child) for child in element.each("channel")}
         if sorted(channels) != list(range(len(channels))):
             raise self._fail(element, "its channels are not numbered from 0 up", "")
         attributes = element.attributes

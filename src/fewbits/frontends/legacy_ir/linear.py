@@ -14,7 +14,7 @@ from fewbits.frontends.legacy_ir.window import window
 
 def convolution(at: Site) -> ir.Value:
     """Weights [O, I/g, kh, kw], the groups one after the other: as in ONNX."""
-    found, group, output = window(at), _group(at), at.int("output")
+    found, group, output = window(at), _group(at), at.whole("output")
     weights = _weights(at, (output, at.shape[1] // group, *found.kernel))
     return at.op(
         "Conv",
@@ -32,7 +32,7 @@ def deconvolution(at: Site) -> ir.Value:
 
     size = stride (size - 1) + extent - pads; what the declared size is larger by is output padding.
     """
-    found, group, output = window(at, transposed=True), _group(at), at.int("output")
+    found, group, output = window(at, transposed=True), _group(at), at.whole("output")
     weights = _weights(at, (at.shape[1], output // group, *found.kernel))
     parts = zip(at.shape[2:], at.out[2:], found.strides, found.extents, found.begins, found.ends, strict=True)
     missing = [out - (s * (size - 1) + extent - a - b) for size, out, s, extent, a, b in parts]
@@ -51,8 +51,8 @@ def deconvolution(at: Site) -> ir.Value:
 
 
 def fully_connected(at: Site) -> ir.Value:
-    """y = x Wᵀ + b with W [O, I]; an input [N, C, H, W] is taken as [N, C H W]."""
-    output = at.int("out-size")
+    """Compute y = x Wᵀ + b with W [O, I]; an input [N, C, H, W] is taken as [N, C H W]."""
+    output = at.whole("out-size")
     taken = math.prod(at.shape[1:])
     weights = _weights(at, (output, taken))
     x, *rest = _with_bias(at, weights, output)
@@ -61,7 +61,7 @@ def fully_connected(at: Site) -> ir.Value:
 
 
 def gemm(at: Site) -> ir.Value:
-    """alpha op(A) op(B) + beta C over the last two axes."""
+    """Compute alpha op(A) op(B) + beta C over the last two axes."""
     at.need(2)
     a, b = (
         _turned(at, value, len(shape)) if at.flag(key) else value
@@ -82,8 +82,8 @@ def _turned(at: Site, value: ir.Value, rank: int) -> ir.Value:
 
 
 def _group(at: Site) -> int:
-    group = at.int("group", 1)
-    if len(at.shape) < 3 or group < 1 or at.shape[1] % group or at.int("output") % group or at.int("output") < 1:
+    group = at.whole("group", 1)
+    if len(at.shape) < 3 or group < 1 or at.shape[1] % group or at.whole("output") % group or at.whole("output") < 1:
         raise at.fail(f"{group} groups do not divide {at.shape[1:2]} channels into {at.text('output')}")
     return group
 

@@ -8,8 +8,8 @@ from fewbits.frontends.legacy_ir.site import Site
 
 
 def norm(at: Site) -> ir.Value:
-    """x / (k + alpha / n * sum of x**2) ** beta, over n neighbouring channels, or over n = s * s neighbours in space."""
-    size = at.int("local-size", at.int("local_size", 0))
+    """Compute x / (k + alpha / n * sum of x**2) ** beta over n neighbours: channels, or s * s positions in space."""
+    size = at.whole("local-size", at.whole("local_size", 0))
     alpha, beta, k = at.real("alpha"), at.real("beta"), at.real("k", 1.0)
     if size < 1 or size % 2 == 0 or len(at.shape) < 3:
         raise at.fail(f"a region of {size} around a number of {list(at.shape)} has no centre")
@@ -24,7 +24,7 @@ def norm(at: Site) -> ir.Value:
 
 
 def normalize(at: Site) -> ir.Value:
-    """w x / sqrt(sum of x**2 + eps), the sum over the channels of one position, or over all of an image."""
+    """Compute w x / sqrt(sum of x**2 + eps), the sum over the channels of one position, or over all of an image."""
     axes = list(range(1, len(at.shape))) if at.flag("across_spatial") else [1]
     weights = at.required("weights", (1,) if at.flag("channel_shared") else (at.shape[1],))
     y = at.op("Div", at.x, _root(at, axes, at.real("eps")))
@@ -32,7 +32,7 @@ def normalize(at: Site) -> ir.Value:
 
 
 def grn(at: Site) -> ir.Value:
-    """x / sqrt(bias + sum of x**2 over the channels)."""
+    """Compute x / sqrt(bias + sum of x**2 over the channels)."""
     return at.op("Div", at.x, _root(at, [1], at.real("bias", 0.0)))
 
 
@@ -42,7 +42,7 @@ def _root(at: Site, axes: list[int], added: float) -> ir.Value:
 
 
 def mvn(at: Site) -> ir.Value:
-    """x - mean, and where asked for that divided by (standard deviation + eps)."""
+    """Compute x - mean, and where asked for that divided by (standard deviation + eps)."""
     axes = list(range(1 if at.flag("across_channels") else 2, len(at.shape)))
     centred = at.op("Sub", at.x, at.op("ReduceMean", at.x, axes=axes, keepdims=1))
     if not at.flag("normalize_variance", True):

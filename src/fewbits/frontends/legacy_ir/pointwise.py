@@ -43,7 +43,7 @@ def relu(at: Site) -> ir.Value:
 
 
 def elu(at: Site) -> ir.Value:
-    """x where it is positive, alpha (exp(x) - 1) elsewhere."""
+    """Keep x where it is positive, and give alpha (exp(x) - 1) elsewhere."""
     return at.op("Elu", at.x, alpha=at.real("alpha", 1.0))
 
 
@@ -140,7 +140,7 @@ def eltwise(at: Site) -> ir.Value:
 
 
 def scale_shift(at: Site) -> ir.Value:
-    """w x + b, one w and b for each channel (or for all, where there is one)."""
+    """Compute w x + b, one w and b for each channel (or for all, where there is one)."""
     y = at.x
     for kind, op in (("weights", "Mul"), ("biases", "Add")):
         held = at.layer.blobs.get(kind)

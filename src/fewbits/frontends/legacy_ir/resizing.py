@@ -9,7 +9,7 @@ from fewbits.frontends.legacy_ir.site import Site
 
 def interp(at: Site) -> ir.Value:
     """Bilinear; the corners of both images lie on each other, or with ``align_corners="0"`` their first pixels do."""
-    if at.int("pad_beg", 0) or at.int("pad_end", 0):
+    if at.whole("pad_beg", 0) or at.whole("pad_end", 0):
         raise at.fail("padding in an Interp is unknown to fewbits", "pad or crop in a layer of its own")
     if at.shape == at.out:
         return at.x

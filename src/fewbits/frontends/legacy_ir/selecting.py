@@ -15,7 +15,7 @@ def argmax(at: Site) -> ir.Value:
 
     With ``out_max_val`` the numbers themselves along an axis, or without an axis both: indices [N, 1, K], then numbers.
     """
-    count, values_too = at.int("top_k", 1), at.flag("out_max_val")
+    count, values_too = at.whole("top_k", 1), at.flag("out_max_val")
     if "axis" in at.layer.data:
         values, indices = _top(at, at.x, count, at.axis(), at.shape)
         return values if values_too else indices

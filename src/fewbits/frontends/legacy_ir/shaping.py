@@ -34,9 +34,7 @@ def split(at: Site) -> Sequence[ir.Value]:
     sizes = [port.dims[axis] for port in at.layer.outputs]
     if sum(sizes) != at.shape[axis]:
         raise at.fail(f"its parts of {sizes} are not {at.shape[axis]} together")
-    return at.tape.op_multi_out(
-        "Split", [at.x, at.indices("sizes", sizes)], {"axis": axis}, num_outputs=len(sizes)
-    )
+    return at.tape.op_multi_out("Split", [at.x, at.indices("sizes", sizes)], {"axis": axis}, num_outputs=len(sizes))
 
 
 def permute(at: Site) -> ir.Value:
@@ -76,7 +74,7 @@ def pad(at: Site) -> ir.Value:
 def tile(at: Site) -> ir.Value:
     """Copies along an axis."""
     repeats = [1] * len(at.shape)
-    axis, tiles = at.axis(), at.int("tiles")
+    axis, tiles = at.axis(), at.whole("tiles")
     if tiles < 1:
         raise at.fail(f"{tiles} tiles")
     repeats[axis] = tiles
@@ -119,12 +117,12 @@ def _mask(at: Site, key: str, length: int, *, default: bool) -> list[bool]:
 
 def depth_to_space(at: Site) -> ir.Value:
     """Blocks of channels become blocks of space, the block's place before the channel."""
-    return at.op("DepthToSpace", at.x, blocksize=at.int("block_size", 1), mode="DCR")
+    return at.op("DepthToSpace", at.x, blocksize=at.whole("block_size", 1), mode="DCR")
 
 
 def shuffle_channels(at: Site) -> ir.Value:
     """[N, g, C/g, H, W] → [N, C/g, g, H, W]."""
-    axis, group = at.axis(default=1), at.int("group", 1)
+    axis, group = at.axis(default=1), at.whole("group", 1)
     size, before, after = at.shape[axis], at.shape[:axis], at.shape[axis + 1 :]
     if group < 1 or size % group:
         raise at.fail(f"{group} groups do not divide {size} channels")

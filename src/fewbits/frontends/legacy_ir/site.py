@@ -98,7 +98,7 @@ class Site:
             raise self.fail(f"attribute {key} is no single number")
         return found[0]
 
-    def int(self, key: str, default: int | None = None) -> int:
+    def whole(self, key: str, default: int | None = None) -> int:
         """One whole number."""
         found = self.ints(key, None if default is None else [default])
         if len(found) != 1:

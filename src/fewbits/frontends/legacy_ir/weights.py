@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from fewbits.errors import ModelError
 from fewbits.frontends.legacy_ir.records import Blob
 
 # By the precision an IR writes; half precision is widened, for the rest of fewbits takes FP32.
-DTYPES = {
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "FP32": np.dtype("<f4"),
     "FP16": np.dtype("<f2"),
     "I64": np.dtype("<i8"),
@@ -64,7 +64,7 @@ class Weights:
         if self._left < 0:
             what = f"its blobs take more than {_MOST_SHARED} times the bytes of {self._path.name}"
             raise ModelError(what, where=where, fix="convert the original model again")
-        found = np.frombuffer(self._bytes, dtype, blob.size // dtype.itemsize, blob.offset)
+        found: NDArray[Any] = np.frombuffer(self._bytes, dtype, blob.size // dtype.itemsize, blob.offset)
         return found.astype(np.float32) if stored == "FP16" else found
 
     def shaped(self, blob: Blob, precision: str, shape: tuple[int, ...], where: str) -> NDArray[Any]:

@@ -84,7 +84,7 @@ def _spatial(at: Site, key: str, rank: int, default: int | tuple[int, ...] | Non
     filled = [default] * rank if isinstance(default, int) else default
     old = _OLD[key]
     if rank == 2 and key not in at.layer.data and any(name in at.layer.data for name in old):
-        found = [at.int(name, None if filled is None else filled[i]) for i, name in enumerate(old)]
+        found = [at.whole(name, None if filled is None else filled[i]) for i, name in enumerate(old)]
     else:
         found = at.ints(key, filled)
     if len(found) != rank or not all(least <= number <= _MOST_PADDING for number in found):
