@@ -115,7 +115,7 @@ class Site:
     def axis(self, key: str = "axis", default: int | None = None, rank: int | None = None) -> int:
         """An axis of the first input, counted from 0."""
         rank = len(self.shape) if rank is None else rank
-        axis = self.int(key, default)
+        axis = self.whole(key, default)
         if not -rank <= axis < rank:
             raise self.fail(f"{key} {axis} is no axis of {rank}")
         return axis % rank
