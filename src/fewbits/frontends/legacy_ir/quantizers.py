@@ -1,9 +1,10 @@
 """Statistics of an IR → Q/DQ, as the CPU plugin of 2019 took them.
 
-A layer of ``quantization_level="I8"`` reads 8-bit numbers: its inputs get one scale for the whole tensor, from the
-smallest and largest of the producer's channels. Never negative: unsigned, scale = max / 255. Else signed around zero,
-scale = max(|min|, |max|) / 127. Weights are signed, one scale for each output channel; biases 32 bits, at the scale of
-the products. What only moves numbers (max pooling, reshaping) has the range of what it moves.
+A layer of ``quantization_level="I8"`` that multiplies, adds, pools or moves numbers reads 8 bits: its inputs get one
+scale for the whole tensor, from the smallest and largest of the producer's channels. Never negative: unsigned, scale =
+max / 255. Else signed around zero, scale = max(|min|, |max|) / 127. Weights are signed, one scale for each output
+channel; biases 32 bits, at the scale of the products. What only moves numbers (max pooling, reshaping) has the range of
+what it moves, and what is joined has the range of the whole. Activations run inside the layer before them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from fewbits.graph import qdq, queries
 from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT, Role, role
 from fewbits.numerics import INT8, INT8_NARROW, UINT8, QParams, quantize, symmetric
 
+Span = tuple[float, float]
+
 _CARRIES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Permute", "Crop", "Split", "Slice"})
+_JOINS = frozenset({"Convolution", "Deconvolution", "FullyConnected", "InnerProduct", "Eltwise", "Pooling", "Concat"})
 _LINEAR = ("Conv", "ConvTranspose", "Gemm")
 
 
@@ -31,8 +35,12 @@ def quantize_layers(model: ir.Model, net: Net, built: dict[int, Built]) -> list[
     without = []
     for made in built.values():
         if made.layer.data.get(LEVEL, "").upper() == INTEGER:
-            if not work.quantize(made):
+            reads = made.layer.type in _JOINS | _CARRIES
+            if reads and not work.quantize(made):
                 without.append(made.layer.name)
+                continue
+            for node in made.nodes:
+                node.metadata_props[qdq.LEVEL_KEY] = INTEGER
         elif any(role(node.op_type) is Role.COMPUTE for node in made.nodes):
             for node in made.nodes:
                 node.metadata_props[qdq.REASON_KEY] = "the IR keeps this layer in floating point"
@@ -43,7 +51,7 @@ class _Work:
     def __init__(self, model: ir.Model, net: Net, built: dict[int, Built]) -> None:
         self._model, self._net, self._built = model, net, built
         self._preprocess = preprocessing(net)
-        self._done: dict[ir.Value, ir.Value] = {}
+        self._done: dict[tuple[ir.Value, QParams], ir.Value] = {}
 
     def quantize(self, made: Built) -> bool:
         """Quantize what one layer reads; False, and nothing done, where a range is missing."""
@@ -53,7 +61,8 @@ class _Work:
             for feed, value in zip(made.feeds, made.inputs, strict=True)
             if not queries.is_constant(value) and queries.is_float(value)
         ]
-        found = [self._params(feed) for feed, _ in moving]
+        whole = self._own(made) if made.layer.type == "Concat" else None
+        found = [_params(whole or self._span(feed)) for feed, _ in moving]
         known = [params for params in found if params is not None]
         if len(known) < len(found) or not known:
             for node in made.nodes:
@@ -63,8 +72,6 @@ class _Work:
             self._feed(made, value, params, linear)
         if linear is not None:
             self._quantize_weights(linear, known[0])
-        for node in made.nodes:
-            node.metadata_props[qdq.LEVEL_KEY] = INTEGER
         return True
 
     def _feed(self, made: Built, value: ir.Value, params: QParams, linear: ir.Node | None) -> None:
@@ -72,26 +79,21 @@ class _Work:
         read = value if linear is None else linear.inputs[0]
         assert read is not None
         uses = [use for use in read.uses() if use.node in made.nodes]
-        if read not in self._done:
-            self._done[read] = qdq.append(self._model, read, params)
+        if (read, params) not in self._done:
+            self._done[read, params] = qdq.append(self._model, read, params)
         for node, index in uses:
-            node.replace_input_with(index, self._done[read])
+            node.replace_input_with(index, self._done[read, params])
 
-    def _params(self, feed: Source) -> QParams | None:
-        span = self._span(feed)
-        if span is None:
-            return None
-        low, high = span
-        return symmetric(high, UINT8) if low >= 0 else symmetric(max(-low, high), INT8)
-
-    def _span(self, feed: Source) -> tuple[float, float] | None:
+    def _span(self, feed: Source) -> Span | None:
         """The smallest and largest number that a port ever gave."""
-        made = self._built[feed[0]]
-        while _carries(made) and made.feeds:
-            made = self._built[made.feeds[0][0]]
+        made = source = self._built[feed[0]]
+        while _carries(source) and source.feeds:
+            source = self._built[source.feeds[0][0]]
+        return self._own(source) or self._own(made)
+
+    def _own(self, made: Built) -> Span | None:
+        """What the statistics of one layer say."""
         extremes = self._net.statistics.get(made.layer.name)
-        if extremes is None:
-            extremes = self._net.statistics.get(self._built[feed[0]].layer.name)
         if extremes is None:
             return None
         low, high = (np.array(numbers, np.float64) for numbers in (extremes.minimum, extremes.maximum))
@@ -114,6 +116,13 @@ class _Work:
         if len(node.inputs) > BIAS_INPUT:
             qdq.insert_bias(self._model, node, BIAS_INPUT, source, params)
         qdq.insert_constant(self._model, node, WEIGHT_INPUT, quantize(weights, params), params)
+
+
+def _params(span: Span | None) -> QParams | None:
+    if span is None:
+        return None
+    low, high = span
+    return symmetric(high, UINT8) if low >= 0 else symmetric(max(-low, high), INT8)
 
 
 def _carries(made: Built) -> bool:
