@@ -111,6 +111,8 @@ class _Builder:
     def _input(self, site: Site) -> ir.Value:
         layer = site.layer
         dtype = DTYPES.get(layer.precision)
+        if layer.inputs:
+            raise site.fail("an Input that something feeds")
         if dtype is None:
             raise site.fail(f"inputs of precision {layer.precision} are unknown to fewbits")
         kind = ir.DataType.FLOAT if dtype.kind == "f" else ir.DataType.from_numpy(dtype)

@@ -83,8 +83,9 @@ def _turned(at: Site, value: ir.Value, rank: int) -> ir.Value:
 
 def _group(at: Site) -> int:
     group = at.whole("group", 1)
-    if len(at.shape) < 3 or group < 1 or at.shape[1] % group or at.whole("output") % group or at.whole("output") < 1:
-        raise at.fail(f"{group} groups do not divide {at.shape[1:2]} channels into {at.text('output')}")
+    output, channels = at.whole("output"), at.shape[1] if len(at.shape) > 2 else 0
+    if min(group, output, channels) < 1 or channels % group or output % group:
+        raise at.fail(f"{group} groups do not divide {channels} channels into {output}")
     return group
 
 
