@@ -70,7 +70,7 @@ def test_what_is_no_ir(text: str | bytes, words: str, tmp_path: Path) -> None:
         ("<dim>6</dim>", "<dim>six</dim>", "dim is 'six'"),
         ("<dim>6</dim>", "<dim>2000000000</dim>", "beyond any network"),
         ("<dim>6</dim>", "<dim>6</dim>" * 9, "beyond any network"),
-        ("<dim>6</dim>", "<dim>7</dim>", "its attributes give"),
+        ("<dim>6</dim>", "<dim>7</dim>", "its attributes and inputs give"),
         ('id="1" name="r"', 'id="0" name="r"', "two of one id: 0"),
         ('name="r"', 'name="y"', "two of one name: y"),
         ('name="r"', 'name=""', "<layer> without name"),

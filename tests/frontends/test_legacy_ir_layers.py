@@ -106,6 +106,8 @@ def test_deconvolution_gives_the_size_it_declares(tmp_path: Path) -> None:
     np.testing.assert_allclose(results(made, tmp_path), full[:, :, 1:12, 1:10], atol=1e-5)
     made = one("Deconvolution", (1, 2, 12, 10), data, weights=w)
     np.testing.assert_allclose(results(made, tmp_path), full[:, :, 1:13, 1:11], atol=1e-5)
+    with pytest.raises(ModelError, match="which its kernel, strides and pads do not give"):
+        legacy_ir.load(one("Deconvolution", (1, 2, 13, 10), data, weights=w).write(tmp_path))
 
 
 def pooled(reduce: Callable[[Array], object], pads: int, size: tuple[int, int], count: str = "") -> Array:
@@ -431,7 +433,11 @@ def test_detections(tmp_path: Path) -> None:
         ("Activation", {"type": "not"}, "activation 'not'"),
         ("Convolution", {"kernel": "3,3"}, "attribute output is missing"),
         ("Convolution", {"kernel": "3,3", "output": 3}, "it has no weights"),
-        ("Pooling", {"kernel": "3,3", "strides": "2,2", "rounding_type": "floor"}, "its attributes give [1, 4, 2, 2]"),
+        (
+            "Pooling",
+            {"kernel": "3,3", "strides": "2,2", "rounding_type": "floor"},
+            "its attributes and inputs give [1, 4, 2, 2]",
+        ),
         ("Pooling", {"kernel": "3"}, "attribute kernel is [3]"),
         ("Clamp", {"min": "low", "max": 1}, "attribute min is 'low', not numbers"),
         ("Power", {"power": "nan", "scale": 1, "shift": 0}, "infinities"),

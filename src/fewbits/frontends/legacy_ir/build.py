@@ -60,7 +60,8 @@ def build(net: Net, stored: Weights) -> tuple[ir.Model, dict[int, Built]]:
 class _Builder:
     def __init__(self, net: Net, stored: Weights) -> None:
         self._net, self._stored = net, stored
-        self._tape = Tape()
+        self._nodes: list[ir.Node] = []
+        self._initializers: list[ir.Value] = []
         self._feeds = {(edge.to_layer, edge.to_port): (edge.from_layer, edge.from_port) for edge in net.edges}
         self._values: dict[Source, ir.Value] = {}
         self._shapes = {(layer.id, port.id): port.dims for layer in net.layers for port in layer.outputs}
@@ -72,13 +73,15 @@ class _Builder:
     def add(self, layer: Layer) -> None:
         feeds = tuple(self._feed(layer, port.id) for port in layer.inputs)
         inputs = tuple(self._values[feed] for feed in feeds)
-        site = Site(layer, inputs, tuple(self._shapes[feed] for feed in feeds), self._tape, self._stored, self._taken)
-        begin = len(self._tape.nodes)
+        shapes = tuple(self._shapes[feed] for feed in feeds)
+        site = Site(layer, inputs, shapes, Tape(), self._stored, self._taken)
         made = self._make(site)
-        outputs = tuple(self._owned(site, value) for value in ([made] if isinstance(made, ir.Value) else made))
+        outputs = tuple(_owned(site, value) for value in ([made] if isinstance(made, ir.Value) else made))
         if len(outputs) < len(layer.outputs):
             raise site.fail(f"it declares {len(layer.outputs)} outputs and has {len(outputs)}")
-        nodes = tuple(self._tape.nodes[begin:])
+        nodes = tuple(site.tape.nodes)
+        self._nodes += nodes
+        self._initializers += site.tape.initializers
         _name(layer, nodes, outputs)
         for port, value in zip(layer.outputs, outputs, strict=False):
             self._values[layer.id, port.id] = value
@@ -100,13 +103,6 @@ class _Builder:
         if layer.type not in LAYERS:
             raise ModelError(f"fewbits knows no layer of type {layer.type}", where=place(layer), fix=_UNKNOWN)
         return LAYERS[layer.type](site)
-
-    def _owned(self, site: Site, value: ir.Value) -> ir.Value:
-        """A value of the layer's own: what it only hands on gets a node."""
-        own = site.layer.type in _SOURCES or any(value is made for node in self._tape.nodes for made in node.outputs)
-        if own and value not in site.inputs:
-            return value
-        return site.op("Identity", value)
 
     def _input(self, site: Site) -> ir.Value:
         layer = site.layer
@@ -134,8 +130,8 @@ class _Builder:
         graph = ir.Graph(
             self._inputs,
             outputs,
-            nodes=self._tape.nodes,
-            initializers=self._tape.initializers,
+            nodes=self._nodes,
+            initializers=self._initializers,
             opset_imports={"": MINIMUM_OPSET},
             name=self._net.name or "net",
         )
@@ -167,6 +163,13 @@ def _first_input(net: Net) -> str:
     return next((layer.name for layer in net.layers if layer.type == "Input"), "")
 
 
+def _owned(site: Site, value: ir.Value) -> ir.Value:
+    """A value of the layer's own: what it only hands on gets a node."""
+    if site.layer.type in _SOURCES or value.producer() in site.tape.nodes:
+        return value
+    return site.op("Identity", value)
+
+
 def _constant(site: Site) -> ir.Value:
     layer = site.layer
     if len(layer.blobs) != 1 or not layer.outputs:
@@ -182,14 +185,11 @@ def _preprocessed(site: Site, value: ir.Value, steps: Preprocess) -> ir.Value:
     if len(shape) < 3 or len(steps.channels) != shape[1]:
         raise site.fail(f"<pre-process> has {len(steps.channels)} channels for an input of {list(shape)}")
     images = [channel.image for channel in steps.channels]
-    if any(image is not None for image in images):
-        planes = [
-            np.zeros(shape[2:], np.float32)
-            if image is None
-            else site.stored.shaped(image, steps.precision, shape[2:], place(site.layer))
-            for image in images
-        ]
-        mean = np.stack(planes)
+    held = [image for image in images if image is not None]
+    if held:
+        if len(held) != len(images):
+            raise site.fail("mean images for some of its channels only")
+        mean = np.stack([site.stored.shaped(image, steps.precision, shape[2:], place(site.layer)) for image in held])
     else:
         mean = np.array([channel.mean for channel in steps.channels], np.float32)
         mean = mean.reshape(-1, *(1,) * (len(shape) - 2))
@@ -216,12 +216,9 @@ def _check_declared(built: Built) -> None:
     """Whether the sizes that follow from the attributes are the ones that the ports declare."""
     for port, value in zip(built.layer.outputs, built.outputs, strict=False):
         found = queries.dims(value)
-        if found is None:
-            value.shape = ir.Shape(port.dims)
-            continue
-        pairs = zip(found, port.dims, strict=False)
-        if len(found) != len(port.dims) or any(size not in (None, wanted) for size, wanted in pairs):
-            what = f"it declares an output of {list(port.dims)}, and its attributes give {list(found)}"
+        if found != port.dims:
+            given = "none" if found is None else list(found)
+            what = f"it declares an output of {list(port.dims)}, and its attributes and inputs give {given}"
             raise ModelError(what, where=place(built.layer), fix="convert the original model again")
 
 

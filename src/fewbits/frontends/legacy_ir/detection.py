@@ -15,6 +15,8 @@ from fewbits.frontends.legacy_ir.site import Site
 # Below every score and every threshold, and finite.
 _NEVER = -3.0e38
 _LEAST = -1.0e30
+_MOST_SCORES = 1 << 26
+_MOST_ROWS = 1 << 20
 
 
 def detection_output(at: Site) -> ir.Value:
@@ -45,6 +47,8 @@ def _refuse_rare(at: Site, classes: int, boxes: int, rest: int) -> None:
     shapes = at.shapes[:2]
     if rest or boxes < 1 or classes < 1 or [shape[-1] for shape in shapes] != [4 * boxes, classes * boxes]:
         raise at.fail(f"{boxes} boxes of {classes} classes do not fit {[list(shape) for shape in at.shapes]}")
+    if boxes * classes > _MOST_SCORES or at.out[2:3] > (_MOST_ROWS,):
+        raise at.fail("more boxes than fewbits takes")
     if len(at.out) != 4 or at.out[3] != 7:
         raise at.fail(f"it declares {list(at.out)}, not rows of 7")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fewbits.frontends.legacy_ir.site import Site
 
 Float = NDArray[np.float64]
-_MOST_BOXES = 1 << 24
+_MOST_BOXES = 1 << 20
 
 
 def prior_box(at: Site) -> ir.Value:
