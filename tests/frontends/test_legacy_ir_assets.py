@@ -29,7 +29,7 @@ CIFAR, IMAGENET = ("cifar10/calib.npz", "cifar10/val.npz"), ("imagenet/calib.csv
 IMAGES_227 = {"resize": "256", "crop": "227", "channels": "bgr", "mean": "104,117,123", "scale": "1"}
 IMAGES_224 = {"resize": "256", "crop": "224", "channels": "rgb", "mean": "127.5", "scale": "127.5"}
 COLOURS_1 = {"channels": "rgb", "mean": "123.675,116.28,103.53", "scale": "58.395,57.12,57.375"}
-COLOURS_2 = {"channels": "rgb", "mean": "125.307,122.961,113.8575", "scale": "51.5865,50.847,51.255"}
+COLOURS_2 = {"channels": "bgr", "mean": "113.8575,122.961,125.307", "scale": "51.255,50.847,51.5865"}
 NETWORKS: dict[str, tuple[dict[str, str], tuple[str, str]]] = {
     "samplenet": (COLOURS_2, CIFAR),
     "resnet20_cifar10": (COLOURS_1, CIFAR),

@@ -72,6 +72,20 @@ def test_weights_and_biases(tmp_path: Path) -> None:
     np.testing.assert_allclose(stored, np.rint(B / (0.01 * scale)), atol=1)
 
 
+def test_a_dead_channel_leaves_room_for_its_bias(tmp_path: Path) -> None:
+    """Weights of 1e-12 and a bias of 3: at their own scale the bias would leave 32 bits, and the layer its kernel."""
+    made = Ir()
+    dead, bias = np.full((3, 4, 1, 1), 1e-12, np.float32), np.full(3, 3, np.float32)
+    data: dict[str, object] = {"kernel": "1,1", "output": 3, "quantization_level": "I8"}
+    made.add("Convolution", "c", [made.input(*SHAPE)], OUT, data=data, weights=dead, biases=bias)
+    made.tail = statistics(x=("0", "2.55"))
+    model = read(made, tmp_path)
+    held = node(model, "c").inputs[2]
+    assert held is not None and held.producer() is not None
+    [found] = on_onnxruntime(model, {"x": np.abs(drawn(*SHAPE))}).values()
+    np.testing.assert_allclose(found, 3, rtol=1e-6)
+
+
 def test_the_result_is_that_of_integers(tmp_path: Path) -> None:
     made = Ir()
     convolution(made, "c", made.input(*SHAPE))

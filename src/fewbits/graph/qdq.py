@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -107,6 +109,18 @@ def insert_bias(model: ir.Model, node: ir.Node, index: int, source: QParams, wei
         return  # rare: it costs the fused kernel
     params = QParams(scale, np.zeros(scale.shape, np.int32), INT32, 0)
     insert_constant(model, node, index, quantize(bias, params), params)
+
+
+def room_for_bias(weights: QParams, source: QParams, bias: NDArray[np.floating[Any]]) -> QParams:
+    """Raise the scale of a channel whose bias would leave no room in the 32-bit sum: |b| <= 2**30 s_x s_w.
+
+    Only channels with next to no weights (they died in training) are touched; these become zeros. A bias that has not
+    one number per scale changes nothing.
+    """
+    least = np.maximum(np.abs(bias.astype(np.float64)) / 2.0**30, 2.0**-120) / float(source.scale)
+    if bias.ndim != 1 or least.size != weights.scale.size:
+        return weights
+    return replace(weights, scale=np.maximum(weights.scale, least).astype(np.float32))
 
 
 def _parameters(model: ir.Model, name: str, params: QParams) -> tuple[ir.Value, ir.Value]:

@@ -113,7 +113,9 @@ class _Work:
         axis = queries.weight_axis(node)
         others = tuple(i for i in range(weights.ndim) if i != axis)
         params = symmetric(np.abs(weights).max(axis=others), INT8_NARROW, axis)
-        if len(node.inputs) > BIAS_INPUT:
+        bias = queries.constant(node.inputs[BIAS_INPUT]) if len(node.inputs) > BIAS_INPUT else None
+        if bias is not None:
+            params = qdq.room_for_bias(params, source, bias)
             qdq.insert_bias(self._model, node, BIAS_INPUT, source, params)
         qdq.insert_constant(self._model, node, WEIGHT_INPUT, quantize(weights, params), params)
 
