@@ -155,11 +155,16 @@ def test_squares_survive_a_file_and_files_of_earlier_versions_are_refused(tmp_pa
     with np.load(path) as archive:
         arrays = dict(archive)
     header = json.loads(str(arrays["header"]))
-    assert header["version"] == 2
-    for changed in ({"version": 1}, {"version": 3}):
+    assert header["version"] == 3
+    for changed in ({"version": 2}, {"version": 4}):
         np.savez(path, **(arrays | {"header": np.array(json.dumps(header | changed))}))
-        with pytest.raises(InputError, match=r"version \d, this fewbits reads 2"):
+        with pytest.raises(InputError, match=r"version \d, this fewbits reads 3"):
             Statistics.load(path)
-    np.savez(path, **{key: array for key, array in arrays.items() if key != "1.square"})
-    with pytest.raises(InputError, match="not a statistics file"):
-        Statistics.load(path)
+    others = {key: array for key, array in arrays.items() if key != "square"}
+    channels = header["channels"]
+    sizes = [{"channels": channels[1:]}, {"bins": [-1, *header["bins"]]}, {"exponent": []}, {"values": ["x"] * 99}]
+    headers = [{"header": np.array(json.dumps(header | changed))} for changed in sizes]
+    for damaged in (others, others | {"square": arrays["square"][1:]}, *(arrays | changed for changed in headers)):
+        np.savez(path, **damaged)
+        with pytest.raises(InputError, match="not a statistics file"):
+            Statistics.load(path)

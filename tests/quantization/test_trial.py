@@ -103,7 +103,7 @@ def test_nobody_to_compare_with_costs_nothing() -> None:
 def test_measuring_without_samples_measures_nothing() -> None:
     engine = reaching({"mse": 40.0})
     without = trying(engine, 0)
-    without.measure([MSE])
+    without.begin(MSE)
     assert (without.reached, engine.compiled) == ({}, [])
 
 
@@ -112,7 +112,8 @@ def test_everything_is_run_once_on_one_thread_each_and_closed() -> None:
     tried = trying(engine, 40)
     tried.best(MSE, [MINMAX])
     tried.best(MSE, [ENTROPY, MINMAX])
-    tried.measure([MSE, ENTROPY])
+    for begun_before in (MSE, ENTROPY):
+        assert tried.begin(begun_before) is begun_before
     assert sorted(engine.compiled) == ["", "entropy", "minmax", "mse"]
     assert not engine.open
     assert {(o.mode, o.threads, o.precision) for o in engine.options} == {("latency", 1, "f32")}
@@ -126,7 +127,9 @@ def test_only_the_first_samples_are_looked_at() -> None:
         seen.append(index)
         return {"y": TRUTH}
 
-    trying(Oracle(answer), 100, threads=1).measure([MSE])
+    with trying(Oracle(answer), 100, threads=1) as tried:
+        tried.begin(MSE)
+        assert tried.reached["mse"] == 150
     assert sorted(seen) == sorted([*range(TRIAL_SAMPLES)] * 2)
 
 
@@ -137,8 +140,8 @@ def test_a_session_is_closed_when_it_fails() -> None:
         return {"y": TRUTH}
 
     engine = Oracle(answer)
-    with pytest.raises(RuntimeError, match="no memory left"):
-        trying(engine).best(MSE, [MINMAX])
+    with pytest.raises(RuntimeError, match="no memory left"), trying(engine) as tried:
+        tried.best(MSE, [MINMAX])
     assert not engine.open
 
 
@@ -161,7 +164,7 @@ OUTPUTS = {
 def test_how_far_outputs_are_apart(what: str) -> None:
     truth, got, db = OUTPUTS[what]
     tried = trying(Oracle(lambda asked, _: got if asked else truth))
-    tried.measure([MSE])
+    tried.begin(MSE)
     assert tried.reached["mse"] == pytest.approx(db, abs=1e-6)
     assert tried.best(MSE, [MINMAX]) is MSE
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from fewbits.errors import InputError
 from fewbits.files import whole_file
 from fewbits.numerics import INT8, METHODS, UINT8, Histogram, RangeEvidence, estimate
 
-_VERSION = 2
+_VERSION = 3
+_PER_CHANNEL = ("minimum", "maximum", "mean", "square")
+_HISTOGRAM_SCALARS = ("exponent", "zeros", "nonfinite")
 # All that reading a damaged or foreign .npz has been seen to raise.
 _MALFORMED = (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
 
@@ -95,24 +97,27 @@ class Statistics:
         return replace(self, samples=f"{self.samples}+{other.samples}", count=total, values=merged)
 
     def save(self, path: Path) -> None:
-        """Write as ``.npz``, whole or not at all."""
+        """Write as ``.npz``, whole or not at all.
+
+        All values lie one behind another in a few arrays: an archive of one array a channel list took longer to write
+        than the model.
+        """
+        values = list(self.values.values())
+        histograms = [value.histogram.to_arrays() for value in values]
         header = {
             "version": _VERSION,
             "model": self.model,
             "samples": self.samples,
             "count": self.count,
             "values": list(self.values),
+            "channels": [value.minimum.size for value in values],
+            "bins": [held["counts"].size for held in histograms],
+            **{key: [int(held[key]) for held in histograms] for key in _HISTOGRAM_SCALARS},
         }
-        arrays: dict[str, NDArray[Any]] = {"header": np.array(json.dumps(header))}
-        for index, value in enumerate(self.values.values()):
-            arrays[f"{index}.minimum"] = value.minimum
-            arrays[f"{index}.maximum"] = value.maximum
-            arrays[f"{index}.mean"] = value.mean
-            arrays[f"{index}.square"] = value.square
-            for key, array in value.histogram.to_arrays().items():
-                arrays[f"{index}.{key}"] = array
+        arrays = {key: np.concatenate([[], *(getattr(value, key) for value in values)]) for key in _PER_CHANNEL}
+        counts = np.concatenate([np.empty(0, np.int64), *(held["counts"].reshape(-1) for held in histograms)])
         with whole_file(path) as scratch, scratch.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            np.savez_compressed(file, allow_pickle=False, header=np.array(json.dumps(header)), counts=counts, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Statistics:
@@ -126,32 +131,34 @@ class Statistics:
                 header = json.loads(str(arrays["header"]))
                 if header["version"] != _VERSION:
                     raise ValueError(f"version {header['version']}, this fewbits reads {_VERSION}")
-                values = {
-                    name: ValueStatistics(
-                        arrays[f"{index}.minimum"],
-                        arrays[f"{index}.maximum"],
-                        arrays[f"{index}.mean"],
-                        arrays[f"{index}.square"],
-                        Histogram.from_arrays(
-                            {k: arrays[f"{index}.{k}"] for k in ("counts", "exponent", "zeros", "nonfinite")}
-                        ),
-                    )
-                    for index, name in enumerate(header["values"])
-                }
+                parts = {key: _cut(arrays[key], header["channels"]) for key in _PER_CHANNEL}
+                counts = _cut(arrays["counts"], header["bins"])
+            values = {}
+            for index, name in enumerate(header["values"]):
+                scalars = {key: np.array(header[key][index], np.int64) for key in _HISTOGRAM_SCALARS}
+                values[name] = ValueStatistics(
+                    parts["minimum"][index].astype(np.float32),
+                    parts["maximum"][index].astype(np.float32),
+                    parts["mean"][index],
+                    parts["square"][index],
+                    Histogram.from_arrays({"counts": counts[index], **scalars}),
+                )
             return cls(header["model"], header["samples"], int(header["count"]), values)
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            EOFError,
-            TypeError,
-            IndexError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except _MALFORMED as error:
             raise InputError(
                 f"not a statistics file: {error}", where=str(path), fix="remove it to collect anew"
             ) from error
+
+
+def _cut(array: NDArray[Any], sizes: Sequence[int]) -> list[NDArray[Any]]:
+    """An array as the parts it was joined from.
+
+    Raises:
+        ValueError: the sizes are not those of its parts.
+    """
+    if min(sizes, default=0) < 0 or sum(sizes) != array.size:
+        raise ValueError("its parts do not add up")
+    return np.split(array, np.cumsum(sizes)[:-1]) if sizes else []
 
 
 def check_method(method: str) -> None:

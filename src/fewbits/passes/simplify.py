@@ -10,8 +10,10 @@ def fold_constants(model: ir.Model) -> bool:
     from onnxscript import optimizer
 
     before = len(model.graph)
-    optimizer.optimize_ir(model)
-    return len(model.graph) != before
+    optimizer.optimize_ir(model, num_iterations=1)
+    if changed := len(model.graph) != before:  # what went may have been the last in the way of more
+        optimizer.optimize_ir(model, num_iterations=1)
+    return changed
 
 
 def merge_neighbours(model: ir.Model) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -30,23 +30,38 @@ _WORKERS = 4
 
 
 class Trial:
-    """Measures variants, each once, against the FP32 outputs, which are computed once for all."""
+    """Measures variants, each once, against the FP32 outputs, which are computed once for all.
+
+    A variant that was begun is built, loaded and run beside whatever its caller does next: one thread a variant, since
+    loading a model takes only one.
+    """
 
     def __init__(self, model: ir.Model, bench: Bench) -> None:
         self._model, self._bench = model, bench
         self._samples = bench.samples[:TRIAL_SAMPLES]
-        self._truth: list[Arrays] = []
-        self._sqnr: dict[str, NDArray[np.float64]] = {}
+        self._pool = ThreadPoolExecutor(min(_WORKERS, bench.options.threads or available_cores()))
+        self._truth: Future[list[Arrays]] | None = None
+        self._runs: dict[str, Future[NDArray[np.float64]]] = {}
 
-    @property
-    def reached(self) -> dict[str, float]:
-        """Mean SQNR over the samples, in dB, of every variant measured, by its name."""
-        return {name: float(per_sample.mean()) for name, per_sample in self._sqnr.items() if per_sample.size}
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
     @property
     def can_tell(self) -> bool:
         """Whether there are samples enough to tell variants apart at all."""
         return len(self._samples) >= _LEAST_SAMPLES
+
+    def begin(self, variant: Tuned) -> Tuned:
+        """Start measuring a variant, unless it was begun before; returns it."""
+        key = name(variant.recipe)
+        if self._samples and key not in self._runs:
+            if self._truth is None:
+                self._truth = self._pool.submit(self._outputs, self._model)
+            self._runs[key] = self._pool.submit(self._sqnr, variant, self._truth)
+        return variant
 
     def best(self, favourite: Tuned, challengers: Sequence[Tuned]) -> Tuned:
         """Of the challengers that are better beyond doubt the best one; the favourite where there is none.
@@ -57,34 +72,32 @@ class Trial:
         """
         if not challengers or not self.can_tell:
             return favourite
-        self.measure([favourite, *challengers])
+        for variant in (favourite, *challengers):
+            self.begin(variant)
+        known = self._results()
         found, most = favourite, 0.0
         for challenger in challengers:
-            gain = self._sqnr[name(challenger.recipe)] - self._sqnr[name(favourite.recipe)]
+            gain = known[name(challenger.recipe)] - known[name(favourite.recipe)]
             doubt = _MARGIN * float(gain.std(ddof=1)) / math.sqrt(gain.size)
             if float(gain.mean()) > max(doubt, most):
                 found, most = challenger, float(gain.mean())
         return found
 
-    def measure(self, variants: Sequence[Tuned]) -> None:
-        """Run all variants that were not yet, side by side on one thread each: loading a model takes only one."""
-        wanted = {name(variant.recipe): variant for variant in variants if name(variant.recipe) not in self._sqnr}
-        if not wanted or not self._samples:
-            return
-        progress = self._bench.progress
-        progress.step("trying variants", 0, len(wanted))
-        with ThreadPoolExecutor(min(_WORKERS, self._bench.options.threads or available_cores())) as pool:
-            truth = pool.submit(self._outputs, self._model) if not self._truth else None
-            outputs = {key: pool.submit(self._built_outputs, variant) for key, variant in wanted.items()}
-            if truth is not None:
-                self._truth = truth.result()
-            for done, (key, found) in enumerate(outputs.items(), 1):
-                pairs = zip(self._truth, found.result(), strict=True)
-                self._sqnr[key] = np.array([_worst_output(expected, got) for expected, got in pairs])
-                progress.step("trying variants", done, len(wanted))
+    @property
+    def reached(self) -> dict[str, float]:
+        """Mean SQNR over the samples, in dB, of every variant begun, by its name."""
+        return {key: float(per_sample.mean()) for key, per_sample in self._results().items() if per_sample.size}
 
-    def _built_outputs(self, variant: Tuned) -> list[Arrays]:
-        return self._outputs(build(variant))
+    def _results(self) -> dict[str, NDArray[np.float64]]:
+        found = {}
+        for index, (key, run) in enumerate(self._runs.items()):
+            self._bench.progress.step("trying variants", index, len(self._runs))
+            found[key] = run.result()
+        return found
+
+    def _sqnr(self, variant: Tuned, truth: Future[list[Arrays]]) -> NDArray[np.float64]:
+        outputs = self._outputs(build(variant))
+        return np.array([_worst_output(expected, got) for expected, got in zip(truth.result(), outputs, strict=True)])
 
     def _outputs(self, model: ir.Model) -> list[Arrays]:
         bench = self._bench

@@ -39,20 +39,32 @@ def tune(model: ir.Model, statistics: Statistics, recipe: Recipe, engine: Engine
     Raises:
         EngineError: the bench's engine cannot run the model.
     """
-    workshop, trial = Workshop(engine, bench), Trial(model, bench)
+    workshop = Workshop(engine, bench)
+    with Trial(model, bench) as trial:
+        best = _method_and_bias(model, statistics, recipe, workshop, trial)
+        if recipe.wants(EQUALIZE) is None and trial.can_tell and promising(model, magnitudes(statistics)):
+            best = trial.best(best, [workshop.equalized(best)])
+        if recipe.wants(ROUNDING):
+            trial.begin(best)
+            best = trial.begin(workshop.rounded(best))
+        return replace(best, sqnr_db=trial.reached)
+
+
+def _method_and_bias(
+    model: ir.Model, statistics: Statistics, recipe: Recipe, workshop: Workshop, trial: Trial
+) -> Tuned:
     first, *others = METHODS if recipe.method == AUTO else (recipe.method,)
     named = tuple(name for name in recipe.corrections if name in (BIAS, BIAS_MEASURED))
     biased = named or ((BIAS,) if recipe.wants(BIAS) is None else ())
     best = workshop.carry_out(model, statistics, replace(recipe, method=first, corrections=biased))
     if recipe.wants(EQUALIZE):
         best = workshop.equalized(best)
-    variants = [replace(best.recipe, method=method) for method in others]
+    if not trial.can_tell:
+        return best
+    challengers = []
     if recipe.wants(BIAS) is None:
-        variants.append(replace(best.recipe, corrections=best.recipe.corrections[: -len(biased)]))
-    best = trial.best(best, [workshop.carry_out(best.source, best.statistics, variant) for variant in variants])
-    if recipe.wants(EQUALIZE) is None and trial.can_tell and promising(model, magnitudes(statistics)):
-        best = trial.best(best, [workshop.equalized(best)])
-    if recipe.wants(ROUNDING):
-        plain, best = best, workshop.rounded(best)
-        trial.measure([plain, best])
-    return replace(best, sqnr_db=trial.reached)
+        challengers.append(trial.begin(workshop.unbiased(trial.begin(best))))
+    for method in others:
+        variant = replace(best.recipe, method=method)
+        challengers.append(trial.begin(workshop.carry_out(best.source, best.statistics, variant)))
+    return trial.best(best, challengers)

@@ -98,6 +98,12 @@ class Workshop:
             return found
         return replace(found, corrected=shift_biases(found.corrected, shifts))
 
+    @staticmethod
+    def unbiased(tuned: Tuned) -> Tuned:
+        """The same without bias correction; its weights are not rounded yet."""
+        named = tuple(name for name in tuned.recipe.corrections if name not in (BIAS, BIAS_MEASURED))
+        return replace(tuned, recipe=replace(tuned.recipe, corrections=named), corrected=tuned.source)
+
     def equalized(self, tuned: Tuned) -> Tuned:
         """The same with equalized channels, which need statistics of their own."""
         source = equalize(tuned.source, magnitudes(tuned.statistics))
