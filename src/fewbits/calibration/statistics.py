@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,17 +55,21 @@ class Statistics:
     count: int
     values: Mapping[str, ValueStatistics]
 
-    def ranges(self, method: str, *, symmetric: bool) -> dict[str, tuple[float, float]]:
-        """(low, high) of every value by the method of that name.
+    def ranges(
+        self, method: str, *, symmetric: bool, names: Collection[str] | None = None
+    ) -> dict[str, tuple[float, float]]:
+        """(low, high) of values by the method of that name.
 
         Args:
             symmetric: values that go below zero will be INT8 around zero; their threshold is sought as such.
+            names: of which values; None for all.
 
         Raises:
             ValueError: no such method.
         """
         found = {}
-        for name, value in self.values.items():
+        for name in self.values if names is None else names:
+            value = self.values[name]
             evidence = value.evidence()
             signed = symmetric and evidence.minimum < 0
             found[name] = estimate(method, evidence, INT8 if signed else UINT8, signed)

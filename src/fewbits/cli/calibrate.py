@@ -36,6 +36,12 @@ from fewbits.verbs.inputs import DataOptions
 @click.option(
     "--statistics", type=click.Path(path_type=Path), help="Write the statistics here, or read them from here."
 )
+@click.option(
+    "--ir-version",
+    type=int,
+    metavar="N",
+    help="With OUT.xml: an IR of 2019 (5, 6 or 7) with statistics and FP32 weights.",
+)
 @engine_option()
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="OUT.onnx (Q/DQ) or OUT.xml (IR).")
 @common_options
@@ -46,6 +52,7 @@ def calibrate(
     correct: str,
     keep_float: tuple[str, ...],
     statistics: Path | None,
+    ir_version: int | None,
     engine: str,
     out: Path,
     device: str,
@@ -69,6 +76,7 @@ def calibrate(
             device=device,
             threads=threads,
             statistics=statistics,
+            ir_version=ir_version,
             progress=progress,
         )
     if as_json:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -10,10 +12,11 @@ from numpy.typing import NDArray
 
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer, replace_input
-from fewbits.numerics import QParams
+from fewbits.numerics import INT32, QParams, quantize
 
 LEVEL_KEY = "quantization_level"
 REASON_KEY = "quantization_reason"
+_INT32_LIMIT = float(2**31 - 1)
 
 
 def insert(model: ir.Model, value: ir.Value, params: QParams) -> ir.Value:
@@ -91,6 +94,33 @@ def insert_constant(model: ir.Model, node: ir.Node, index: int, array: NDArray[n
     result.type = ir.TensorType(ir.DataType.FLOAT)
     model.graph.insert_before(node, dequantize)
     replace_input(model, node, index, result)
+
+
+def insert_bias(model: ir.Model, node: ir.Node, index: int, source: QParams, weights: QParams) -> None:
+    """b_q = round(b / (s_x s_w)), the scale at which a kernel accumulates (Jacob et al. 2018, eq. 11).
+
+    A bias that is no vector of one number per scale, or would leave 32 bits, stays in float.
+    """
+    bias = queries.constant(node.inputs[index])
+    if bias is None or bias.ndim != 1:
+        return
+    scale = (np.float64(source.scale) * weights.scale.astype(np.float64)).astype(np.float32)
+    if scale.size != bias.size or np.any(scale < 2.0**-126) or np.any(np.abs(bias) / scale > _INT32_LIMIT):
+        return  # rare: it costs the fused kernel
+    params = QParams(scale, np.zeros(scale.shape, np.int32), INT32, 0)
+    insert_constant(model, node, index, quantize(bias, params), params)
+
+
+def room_for_bias(weights: QParams, source: QParams, bias: NDArray[np.floating[Any]]) -> QParams:
+    """Raise the scale of a channel whose bias would leave no room in the 32-bit sum: |b| <= 2**30 s_x s_w.
+
+    Only channels with next to no weights (they died in training) are touched; these become zeros. A bias that has not
+    one number per scale changes nothing.
+    """
+    least = np.maximum(np.abs(bias.astype(np.float64)) / 2.0**30, 2.0**-120) / float(source.scale)
+    if bias.ndim != 1 or least.size != weights.scale.size:
+        return weights
+    return replace(weights, scale=np.maximum(weights.scale, least).astype(np.float32))
 
 
 def _parameters(model: ir.Model, name: str, params: QParams) -> tuple[ir.Value, ir.Value]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx_ir as ir
 
 from fewbits.graph import qdq, queries
 from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
-from fewbits.numerics import INT32, QParams, quantize
+from fewbits.numerics import QParams, quantize
 from fewbits.quantization.exposed import has_float_weights
 from fewbits.quantization.linear import bias_of
 from fewbits.quantization.plan import QuantPlan
-
-_INT32_LIMIT = float(2**31 - 1)
 
 
 def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
@@ -73,13 +70,7 @@ def _quantize_weights(model: ir.Model, node: ir.Node, params: QParams) -> None:
 
 
 def _quantize_bias(model: ir.Model, node: ir.Node, source: QParams, weights: QParams) -> None:
-    """b_q = round(b / (s_x s_w)), the scale at which the kernel accumulates (Jacob et al. 2018, eq. 11)."""
+    """The plan leaves room in 32 bits for every bias."""
     held = bias_of(node)
-    bias = None if held is None else queries.constant(held[0].inputs[held[1]])
-    if held is None or bias is None or bias.ndim != 1:
-        return
-    scale = (np.float64(source.scale) * weights.scale.astype(np.float64)).astype(np.float32)
-    if scale.size != bias.size or np.any(scale < 2.0**-126) or np.any(np.abs(bias) / scale > _INT32_LIMIT):
-        return  # rare, since the plan leaves room: the bias stays in float, which costs the fused kernel
-    params = QParams(scale, np.zeros(scale.shape, np.int32), INT32, 0)
-    qdq.insert_constant(model, *held, quantize(bias, params), params)
+    if held is not None:
+        qdq.insert_bias(model, *held, source, weights)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fewbits.engines.capability import Capability
 from fewbits.errors import ModelError
-from fewbits.graph import queries
+from fewbits.graph import qdq, queries
 from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import INT7, INT8, INT8_NARROW, UINT8, QParams, affine, symmetric
@@ -86,20 +86,13 @@ def weight_params(node: ir.Node, weights: NDArray[np.float32], bits: int) -> QPa
 
 
 def _room_for_bias(node: ir.Node, values: Mapping[str, QParams], weights: QParams) -> QParams:
-    """Raise the scale of a channel whose bias would leave no room in the 32-bit sum: |b| <= 2**30 s_x s_w.
-
-    Only channels with next to no weights (they died in training) are touched; these become zeros.
-    """
+    """The same with room for the node's bias, where it has one."""
     source = node.inputs[0]
     held = bias_of(node)
     bias = None if held is None else queries.constant(held[0].inputs[held[1]])
-    if source is None or source.name is None or source.name not in values or bias is None or bias.ndim != 1:
+    if source is None or source.name is None or source.name not in values or bias is None:
         return weights
-    s_x = float(values[source.name].scale)
-    least = np.maximum(np.abs(bias.astype(np.float64)) / 2.0**30, 2.0**-120) / s_x
-    if least.size != weights.scale.size:
-        return weights
-    return replace(weights, scale=np.maximum(weights.scale, least).astype(np.float32))
+    return qdq.room_for_bias(weights, values[source.name], bias)
 
 
 def _weights(node: ir.Node) -> NDArray[np.float32]:

@@ -23,6 +23,7 @@ from fewbits.quantization.corrections.bias_measured import measured_shifts
 from fewbits.quantization.corrections.equalize import equalize
 from fewbits.quantization.corrections.rounding import learn_rounding
 from fewbits.quantization.linear import weights_of
+from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.plan import QuantPlan, plan
 from fewbits.quantization.recipe import Recipe
 
@@ -80,7 +81,8 @@ class Workshop:
     ) -> Tuned:
         """Shift the biases of ``source``, or of a copy of it with rounded weights, as the recipe asks."""
         capability = self._engine.capability
-        ranges = statistics.ranges(recipe.method, symmetric=capability.signed_symmetric)
+        names = values_to_watch(source, recipe, [capability])
+        ranges = statistics.ranges(recipe.method, symmetric=capability.signed_symmetric, names=names)
         made = plan(source, ranges, recipe, capability)
         found = Tuned(recipe, source, statistics, made, rounded or source)
         if BIAS in recipe.corrections:

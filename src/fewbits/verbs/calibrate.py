@@ -25,8 +25,9 @@ from fewbits.progress import Progress
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe, Rule, corrections
 from fewbits.quantization.records import Calibrated
-from fewbits.quantization.tune import Bench, build, samples_needed, tune
+from fewbits.quantization.tune import Bench, Tuned, build, samples_needed, tune
 from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data, refuse_quantized
+from fewbits.verbs.ir_2019 import SIZE_NOTE, check_layers, check_version, save_2019, values_to_state
 from fewbits.verbs.place import place
 
 
@@ -42,6 +43,7 @@ def calibrate(
     device: str = "CPU",
     threads: int | None = None,
     statistics: str | Path | None = None,
+    ir_version: int | None = None,
     progress: Progress | None = None,
 ) -> Calibrated:
     """Make an INT8 model: ``.onnx`` with QuantizeLinear/DequantizeLinear, or ``.xml`` as OpenVINO IR.
@@ -56,6 +58,7 @@ def calibrate(
         engine: whose integer kernels to place quantizers for; ``all`` makes an ONNX file that both engines
             run in INT8, and for ``.xml`` means OpenVINO.
         statistics: a file to write the statistics to, or to read them from where it exists and fits the model.
+        ir_version: 5, 6 or 7 for an IR of 2019: FP32 weights, statistics, and which layers run in INT8.
 
     Raises:
         InputError: the model, the data or an option is wrong, or ``out`` cannot be written.
@@ -65,6 +68,7 @@ def calibrate(
     progress = progress or Progress()
     out = Path(out)
     check_method(method)
+    check_version(ir_version, out)
     target, where = _target(out, engine), place("all", device)
     runner = where.engines[0]
     if out.resolve() == Path(model).resolve():
@@ -75,6 +79,9 @@ def calibrate(
     refuse_quantized(loaded, model)
     check_place(out)
     simple = simplify(loaded)
+    if ir_version is not None:
+        check_layers(simple, ir_version)
+        progress.warn(SIZE_NOTE.format(name=out.with_suffix(".bin").name))
     dataset = open_test_data(data, queries.specs(loaded.graph.inputs), progress)
     if data.samples is not None:
         dataset = take(dataset, data.samples, data.seed)
@@ -85,6 +92,8 @@ def calibrate(
     recipe = Recipe(method=method, rules=rules, corrections=corrections(correct), weight_bits=where.weight_bits)
     options = Options(where.device, threads=threads)
     names = values_to_watch(simple, recipe, [target.capability])
+    if ir_version is not None:
+        names = list(dict.fromkeys([*names, *values_to_state(simple)]))
     samples: list[Sample] = []
 
     def watch(subject: ir.Model, keep: int = 0) -> Statistics:
@@ -99,10 +108,10 @@ def calibrate(
         elif recipe.needs_samples:
             samples = first(stream(dataset, workers=2), samples_needed(recipe))
         tuned = tune(simple, known, recipe, target, Bench(TRIALS, Options(threads=threads), samples, watch, progress))
-        made, plan = build(tuned), tuned.plan
+    plan = tuned.plan
     if not plan.weights:
         progress.warn("nothing was quantized: no layer of this model can run in INT8 under this recipe")
-    files = _write(made, out, tuned.statistics, tuned.recipe)
+    files = _write(tuned, out, ir_version)
     seconds = time.monotonic() - start
     return Calibrated(out, files, seconds, peak_rss_bytes(), known.count, tuned.recipe, tuned.sqnr_db, plan)
 
@@ -129,16 +138,19 @@ def _read(model: ir.Model, names: Sequence[str], path: str | Path | None, progre
     return None
 
 
-def _write(model: ir.Model, out: Path, statistics: Statistics, recipe: Recipe) -> tuple[Path, ...]:
+def _write(tuned: Tuned, out: Path, ir_version: int | None) -> tuple[Path, ...]:
     """The model, its statistics and its recipe: all of them or none."""
     with whole_folder(out) as scratch:
         target = scratch / out.name
-        if out.suffix == ".xml":
+        if ir_version is not None:
+            save_2019(tuned, target, ir_version)
+        elif out.suffix == ".xml":
+            model = build(tuned)
             layers = {queries.node_name(node): dict(node.metadata_props) for node in model.graph if node.metadata_props}
             save_ir(model, target, layers=layers)
         else:
-            save_onnx(model, target)
-        statistics.save(target.with_name(f"{out.stem}.statistics.npz"))
-        write_text(target.with_name(f"{out.stem}.recipe.toml"), recipe.to_toml())
+            save_onnx(build(tuned), target)
+        tuned.statistics.save(target.with_name(f"{out.stem}.statistics.npz"))
+        write_text(target.with_name(f"{out.stem}.recipe.toml"), tuned.recipe.to_toml())
         names = sorted((file.name for file in scratch.iterdir()), key=lambda name: (name != out.name, name))
     return tuple(out.with_name(name) for name in names)
