@@ -1,0 +1,165 @@
+"""PyTorch → Model: exported programs (``.pt2``) and live modules, through torch's own ONNX exporter."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import logging
+import tempfile
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from fewbits.errors import InputError, ModelError
+from fewbits.frontends.onnx import normalise
+from fewbits.frontends.pt2 import clean_copy, refusal
+
+# What torch's decompositions are written in; a later one would be converted to.
+_OPSET = 18
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def load(path: Path) -> ir.Model:
+    """Read an exported program; no pickle in it is ever loaded, no text in it evaluated (see ``pt2``).
+
+    Raises:
+        InputError: torch is not installed.
+        ModelError: not an exported program, damaged, or with operators that ONNX has not.
+    """
+    torch = _torch()
+    with tempfile.TemporaryDirectory(prefix="fewbits-") as folder:
+        copy = Path(folder) / "model.pt2"
+        clean_copy(path, copy)
+        with _quietly():
+            try:
+                program = torch.export.load(copy)
+            except Exception as error:  # whatever torch raises on a program that contradicts itself
+                fix = f"export it again, with torch {torch.__version__}"
+                raise refusal(path, _first_line(error), fix) from error
+            return _converted(program, str(path), "PyTorch exported program")
+
+
+def from_module(module: Any, example_inputs: Any) -> ir.Model:
+    """Trace a live ``torch.nn.Module`` in evaluation mode; its first dimension stays free where the module lets it.
+
+    Args:
+        example_inputs: one tensor, a tuple of them, or a dictionary by argument name.
+
+    Raises:
+        InputError: torch is not installed, or the example inputs are none.
+        ModelError: the module cannot be traced, or has operators that ONNX has not.
+    """
+    torch, name = _torch(), type(module).__name__
+    arguments, named = _arguments(torch, example_inputs, name)
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with _quietly(), torch.no_grad():
+            try:
+                program = _traced(torch, module, arguments, named)
+            except Exception as error:  # torch raises what the module's own code raises, and errors of many kinds
+                fix = "torch.export.export must take it; see its message with these inputs"
+                raise ModelError(f"cannot be traced: {_first_line(error)}", where=name, fix=fix) from error
+            return _converted(program, name, "PyTorch module")
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        what, fix = "PyTorch models need torch, which is not installed", "pip install 'fewbits[torch]'"
+        raise InputError(what, where="torch", fix=fix) from error
+    return torch
+
+
+def _arguments(torch: Any, given: Any, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(positional, by name), each tensor with a batch of at least two: torch takes a size of one for a constant."""
+    if isinstance(given, torch.Tensor):
+        given = (given,)
+    named = dict(given) if isinstance(given, Mapping) else {}
+    arguments = () if named or not isinstance(given, Sequence) else tuple(given)
+    if not arguments and not named:
+        fix = "give a tuple, or a dictionary by argument name: fewbits.load(module, example_inputs=(x,))"
+        raise InputError("a module is traced with example inputs", where=name, fix=fix)
+
+    def doubled(value: Any) -> Any:
+        one = isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == 1
+        return torch.cat([value, value]) if one else value
+
+    return tuple(map(doubled, arguments)), {key: doubled(value) for key, value in named.items()}
+
+
+def _traced(torch: Any, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def free(value: Any) -> Any:
+        return {0: torch.export.Dim.AUTO} if isinstance(value, torch.Tensor) and value.ndim > 0 else None
+
+    shapes: Any = {key: free(value) for key, value in named.items()} if named else tuple(map(free, arguments))
+    return torch.export.export(module, arguments, named, dynamic_shapes=shapes)
+
+
+def _converted(program: Any, where: str, frontend: str) -> ir.Model:
+    torch = _torch()
+    try:
+        # Its own optimizer would give fused nodes names of its making; ours keeps those of the source.
+        exported = torch.onnx.export(program, dynamo=True, opset_version=_OPSET, optimize=False, verbose=False)
+    except Exception as error:  # the exporter's errors have no base of their own
+        raise ModelError(
+            f"torch cannot write it as ONNX: {_first_line(error)}", where=where, fix="replace the operator it names"
+        ) from error
+    model: ir.Model = exported.model
+    for node in model.graph:
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
+    _name_nodes(model)
+    _name_batch(model)
+    model.meta["frontend"] = frontend
+    return normalise(model)
+
+
+def _name_nodes(model: ir.Model) -> None:
+    """After the module a node comes from: ``layer1.0.conv1/conv2d``; inner ones of an operator get its type besides."""
+    taken: Counter[str] = Counter()
+    for node in model.graph:
+        scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+        path = "/".join(part for part in scopes[-2:] if part and not part.startswith("_empty_nn_module"))
+        if scopes and node.name != f"node_{scopes[-1]}":
+            path = f"{path}/{node.op_type}"
+        if path:
+            taken[path] += 1
+            node.name = path if taken[path] == 1 else f"{path}_{taken[path]}"
+
+
+def _name_batch(model: ir.Model) -> None:
+    """A free first dimension of the inputs is called N, wherever it appears."""
+    first = {str(value.shape[0]) for value in model.graph.inputs if value.shape and isinstance(value.shape[0], ir.SymbolicDim)}
+    values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
+    for value in values:
+        if value.shape is not None:
+            value.shape = ir.Shape(["N" if str(size) in first else size for size in value.shape])
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """torch warns of its own deprecations and of packages it does without; what matters comes as an exception."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _first_line(error: Exception) -> str:
+    """The cause's first line: torch wraps what went wrong in pages of advice."""
+    root = error
+    while isinstance(root.__cause__, Exception):
+        root = root.__cause__
+    return (str(root).strip().splitlines() or [type(root).__name__])[0][:300]
