@@ -10,6 +10,7 @@ one of ATen's, and every size expression plain arithmetic. Whatever else is need
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 from collections.abc import Iterator
@@ -18,12 +19,14 @@ from typing import Any
 
 from fewbits.errors import ModelError
 from fewbits.frontends.content import members
+from fewbits.frontends.size_text import is_arithmetic
 
 _MODEL = "models/model.json"
 _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 _MOST_JSON_BYTES = 1 << 26
 _CHUNK = 1 << 20
 _NAME = re.compile(r"[\w.]*", re.ASCII)
+_MODULES = re.compile(r"[\w.]*,[\w.]*,[\w.]*(;[\w.]*,[\w.]*,[\w.]*)*", re.ASCII)
 _TENSOR_FILE = re.compile(r"(weight|tensor)_\d+", re.ASCII)
 _OPERATOR = re.compile(
     r"torch\.ops\.aten\.(?!from_file)\w+(\.\w+)?"
@@ -31,18 +34,9 @@ _OPERATOR = re.compile(
     r"|math\.(ceil|floor|trunc)|torch\.sym_(int|float|max|min|not|ite|sum)",
     re.ASCII,
 )
-# Powers of symbols by one digit only: 9**9**9 would be worked out to its last digit.
-_SIZE = re.compile(
-    r"( |\d{1,18}(\.\d{1,18})?|[su]\d{1,9}(\*\*\d(?![\d*]))?|(?<!\*)\*(?!\*)|[-+/(),<>=]|"
-    r"(Max|Min|Mod|PythonMod|FloorDiv|CleanDiv|CeilDiv|CeilToInt|FloorToInt|IntTrueDiv|FloatTrueDiv|ToFloat|"
-    r"TruncToInt|Eq|Ne|Lt|Le|Gt|Ge)(?=\())*",
-    re.ASCII,
-)
-_MOST_SIZE_TEXT = 400
 _PLAIN_TREES = frozenset({None, "builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict"})
-# Parts of a node's description that are free text: repr'd where they reach source code, or dropped.
-_STRINGS = ("as_string", "as_strings")
-_DROPPED = {"guards_code": [], "metadata": {}}
+# Texts that are no names: checked on their own, never in source code, or only as a quoted literal.
+_FREE_TEXT = ("as_string", "as_strings", "expr_str", "in_spec", "out_spec", "torch_version", "nn_module_stack")
 _REFUSED = ("as_custom_obj", "as_operator", "as_graph")
 
 
@@ -110,8 +104,9 @@ def _copy(archive: zipfile.ZipFile, made: zipfile.ZipFile, root: str, sizes: dic
         content = _payload(read(config))
         write(config, json.dumps(content))
         folder = config.rpartition("/")[0]
+        for entry in content["config"].values():
+            _check_size(entry, sizes[f"{root}{folder}/{entry['path_name']}"])
         for name in {entry["path_name"] for entry in content["config"].values()}:
-            _check_sizes(content, name, sizes[f"{root}{folder}/{name}"])
             with archive.open(f"{root}{folder}/{name}") as source, made.open(f"model/{folder}/{name}", "w") as sink:
                 while chunk := source.read(_CHUNK):
                     sink.write(chunk)
@@ -126,33 +121,37 @@ def _payload(content: Any) -> Any:
     return content
 
 
-def _check_sizes(content: Any, name: str, size: int) -> None:
-    """No tensor claims more numbers than its file has bytes."""
-    for entry in content["config"].values():
-        if entry["path_name"] == name:
-            numbers = 1
-            for extent in entry["tensor_meta"]["sizes"]:
-                numbers *= int(extent["as_int"])
-            if not 0 <= numbers <= size:
-                raise _UnsafeError(f"{name} has {size} bytes and claims {numbers} numbers")
+def _check_size(entry: Any, size: int) -> None:
+    """A tensor claims no more numbers than its file has bytes."""
+    numbers = math.prod(int(extent["as_int"]) for extent in entry["tensor_meta"]["sizes"])
+    if not 0 <= numbers <= size:
+        raise _UnsafeError(f"{entry['path_name']} has {size} bytes and claims {numbers} numbers")
 
 
 def _graph(content: Any) -> Any:
     """The program without what torch would evaluate; raises where something of that kind is part of the graph."""
     for found in _objects(content):
         for key, value in found.items():
-            if key in _DROPPED:
-                found[key] = type(value)()
+            if key == "guards_code":
+                found[key] = []
+            elif key == "metadata":
+                found[key] = _modules(value)
             elif key in ("in_spec", "out_spec") and value is not None:
                 _check_tree(json.loads(value))
             elif key == "target" and not (isinstance(value, str) and _OPERATOR.fullmatch(value)):
                 raise _UnsafeError(f"its operator {str(value)[:80]} is none of ATen's")
-            elif key == "expr_str" and not (len(value) <= _MOST_SIZE_TEXT and _SIZE.fullmatch(value)):
-                raise _UnsafeError(f"its size expression {value[:80]} is more than arithmetic")
+            elif key == "expr_str" and not (isinstance(value, str) and is_arithmetic(value)):
+                raise _UnsafeError(f"its size expression {str(value)[:80]} is more than arithmetic")
             elif key in _REFUSED and value is not None:
                 raise _UnsafeError(f"it holds {key.removeprefix('as_')} arguments")
     _check_strings(content)
     return content
+
+
+def _modules(metadata: dict[str, str]) -> dict[str, str]:
+    """Which modules a node belongs to, for its name; the rest goes."""
+    stack = metadata.get("nn_module_stack", "")
+    return {"nn_module_stack": stack} if _MODULES.fullmatch(stack) else {}
 
 
 def _check_tree(content: Any) -> None:
@@ -166,8 +165,7 @@ def _check_strings(content: Any) -> None:
     """Names become Python source inside torch: nothing but names passes."""
     for found in _objects(content):
         for key, value in found.items():
-            plain = key in (*_STRINGS, "expr_str", "in_spec", "out_spec")
-            texts = [key] if plain else [key, *(value if isinstance(value, list) else [value])]
+            texts = [key] if key in _FREE_TEXT else [key, *(value if isinstance(value, list) else [value])]
             for text in texts:
                 if isinstance(text, str) and not _NAME.fullmatch(text):
                     raise _UnsafeError(f"'{text[:80]}' is no name")

@@ -137,7 +137,11 @@ def _name_nodes(model: ir.Model) -> None:
 
 def _name_batch(model: ir.Model) -> None:
     """A free first dimension of the inputs is called N, wherever it appears."""
-    first = {str(value.shape[0]) for value in model.graph.inputs if value.shape and isinstance(value.shape[0], ir.SymbolicDim)}
+    first = {
+        str(value.shape[0])
+        for value in model.graph.inputs
+        if value.shape and isinstance(value.shape[0], ir.SymbolicDim)
+    }
     values = [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
     for value in values:
         if value.shape is not None:
@@ -146,7 +150,7 @@ def _name_batch(model: ir.Model) -> None:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """torch warns of its own deprecations and of packages it does without; what matters comes as an exception."""
+    """Hush torch: it warns of its own deprecations and of packages it does without; faults come as exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
