@@ -54,20 +54,25 @@ def from_module(module: Any, example_inputs: Any) -> ir.Model:
         ModelError: the module cannot be traced, or has operators that ONNX has not.
     """
     torch, name = _torch(), type(module).__name__
-    arguments, named = _arguments(torch, example_inputs, name)
+    given = _examples(torch, example_inputs, name)
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with _quietly(), torch.no_grad():
+            program = _with_free_batch(torch, module, given)
+            note = "" if program else f"{name} takes the batch of its example inputs only"
             try:
-                program = _traced(torch, module, arguments, named)
+                program = program or torch.export.export(module, *given)
             except Exception as error:  # torch raises what the module's own code raises, and errors of many kinds
                 fix = "torch.export.export must take it; see its message with these inputs"
                 raise ModelError(f"cannot be traced: {_first_line(error)}", where=name, fix=fix) from error
-            return _converted(program, name, "PyTorch module")
+            model = _converted(program, name, "PyTorch module")
     finally:
         for part, training in modes:
             part.training = training
+    if note:
+        model.meta.setdefault("notes", []).append(note)
+    return model
 
 
 def _torch() -> Any:
@@ -79,29 +84,55 @@ def _torch() -> Any:
     return torch
 
 
-def _arguments(torch: Any, given: Any, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """(positional, by name), each tensor with a batch of at least two: torch takes a size of one for a constant."""
+def _examples(torch: Any, given: Any, name: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """(positional, by name)."""
     if isinstance(given, torch.Tensor):
-        given = (given,)
-    named = dict(given) if isinstance(given, Mapping) else {}
-    arguments = () if named or not isinstance(given, Sequence) else tuple(given)
-    if not arguments and not named:
-        fix = "give a tuple, or a dictionary by argument name: fewbits.load(module, example_inputs=(x,))"
-        raise InputError("a module is traced with example inputs", where=name, fix=fix)
+        return (given,), {}
+    if isinstance(given, Mapping) and given:
+        return (), dict(given)
+    if isinstance(given, Sequence) and given:
+        return tuple(given), {}
+    fix = "give a tuple, or a dictionary by argument name: fewbits.load(module, example_inputs=(x,))"
+    raise InputError("a module is traced with example inputs", where=name, fix=fix)
+
+
+def _with_free_batch(torch: Any, module: Any, given: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
+    """The program with a free first dimension, None where the module does not let it.
+
+    Torch takes a size of one for a constant, so that samples are doubled to trace with.
+    """
+
+    def batched(value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.ndim > 0
 
     def doubled(value: Any) -> Any:
-        one = isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == 1
-        return torch.cat([value, value]) if one else value
+        return torch.cat([value, value]) if batched(value) and value.shape[0] == 1 else value
 
-    return tuple(map(doubled, arguments)), {key: doubled(value) for key, value in named.items()}
-
-
-def _traced(torch: Any, module: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
     def free(value: Any) -> Any:
-        return {0: torch.export.Dim.AUTO} if isinstance(value, torch.Tensor) and value.ndim > 0 else None
+        return {0: torch.export.Dim.AUTO} if batched(value) else None
 
+    arguments, named = given
     shapes: Any = {key: free(value) for key, value in named.items()} if named else tuple(map(free, arguments))
-    return torch.export.export(module, arguments, named, dynamic_shapes=shapes)
+    two = sum(batched(value) and value.shape[0] == 2 for value in (*arguments, *named.values()))
+    try:
+        program = torch.export.export(
+            module,
+            tuple(map(doubled, arguments)),
+            {key: doubled(value) for key, value in named.items()},
+            dynamic_shapes=shapes,
+        )
+    except Exception:  # what it says is about doubled samples; the samples as given are tried next
+        return None
+    inputs = set(program.graph_signature.user_inputs)
+    sizes = [
+        size
+        for node in program.graph.nodes
+        if node.name in inputs
+        for size in getattr(node.meta["val"], "shape", ())[:1]
+    ]
+    # A doubled input whose two was taken for a constant would give a model of batch two. Only plain numbers may be
+    # compared: to torch, comparing a free size is a promise that it has this value.
+    return None if sum(isinstance(size, int) and size == 2 for size in sizes) > two else program
 
 
 def _converted(program: Any, where: str, frontend: str) -> ir.Model:
