@@ -1,7 +1,7 @@
 # Everything a fresh machine needs is Python 3.11 or later, make and git.
 PYTHON ?= python3
 BIN := .venv/bin
-# Not in the lock: its CPU build, a tenth of the size, has another version and place than the one of the package index.
+# Not in the lock: its CPU build has another version and place than the one of the package index.
 # TORCH='torch==2.13.* --index-url https://download.pytorch.org/whl/cpu' names the place where pip does not know it.
 TORCH ?= torch==2.13.*
 STAMP := .venv/.ready
