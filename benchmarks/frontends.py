@@ -215,11 +215,11 @@ def table(rows: list[Row]) -> str:
 
 INTRODUCTION = """# Every model in the assets, through its frontend
 
-`python -m benchmarks.frontends --write docs/frontends.md` writes this page. Deviation: the simplified model on ONNX Runtime
-against the original on the implementation named, on random input; the largest difference of any output, as a part of that
-output's largest value. Share: of the multiply-accumulates, what OpenVINO runs in INT8. Times: medians at batch 1 on
-OpenVINO, FP32 and INT8 in turns; INT8 is calibrated on random input, which is enough for speed and says nothing about
-accuracy. Seconds: of reading.
+`python -m benchmarks.frontends --write docs/frontends.md` writes this page. Deviation: the simplified model on ONNX
+Runtime against the original on the implementation named, on random input; the largest difference of any output, as a
+part of that output's largest value. Share: of the multiply-accumulates, what OpenVINO runs in INT8. Times: medians at
+batch 1 on OpenVINO, FP32 and INT8 in turns; INT8 is calibrated on random input, which is enough for speed and says
+nothing about accuracy. Seconds: of reading.
 
 """
 
