@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from fewbits.errors import InputError, ModelError
 from fewbits.frontends.onnx import normalise
@@ -136,6 +137,8 @@ def _with_free_batch(torch: Any, module: Any, given: tuple[tuple[Any, ...], dict
 
 
 def _converted(program: Any, where: str, frontend: str) -> ir.Model:
+    from onnxscript import optimizer
+
     torch = _torch()
     try:
         # Its own optimizer would give fused nodes names of its making; ours keeps those of the source.
@@ -149,6 +152,8 @@ def _converted(program: Any, where: str, frontend: str) -> ir.Model:
         node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
     _name_nodes(model)
     _name_batch(model)
+    optimizer.fold_constants(model)  # zero biases and shapes of weights, which the exporter writes as operators
+    RemoveUnusedNodesPass()(model)
     model.meta["frontend"] = frontend
     return normalise(model)
 
@@ -159,7 +164,7 @@ def _name_nodes(model: ir.Model) -> None:
     for node in model.graph:
         scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
         path = "/".join(part for part in scopes[-2:] if part and not part.startswith("_empty_nn_module"))
-        if scopes and node.name != f"node_{scopes[-1]}":
+        if scopes and not (node.name or "").startswith(f"node_{scopes[-1]}"):
             path = f"{path}/{node.op_type}"
         if path:
             taken[path] += 1
