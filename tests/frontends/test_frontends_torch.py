@@ -325,6 +325,8 @@ def test_pickled_weights_are_refused(program: Path, tmp_path: Path) -> None:
         (lambda d: _first_node(d).update(target=3), "none of ATen's"),
         (lambda d: _first_node(d).update(name="x\nimport os"), "is no name"),
         (lambda d: _first_node(d)["outputs"][0]["as_tensor"].update(name="x=open('y','w')"), "is no name"),
+        (lambda d: _first_node(d)["outputs"][0]["as_tensor"].update(name="torch.load"), "is no name"),
+        (lambda d: d.update(x={"y": [[["x; import os"]]]}), "is no name"),
         (lambda d: d["graph_module"]["graph"]["tensor_values"].update({"a b": {}}), "is no name"),
         (
             lambda d: d["graph_module"].update(module_call_graph={"in_spec": '[1, {"type": "os.system"}]'}),

@@ -26,6 +26,7 @@ _CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_cons
 _MOST_JSON_BYTES = 1 << 26
 _CHUNK = 1 << 20
 _NAME = re.compile(r"[\w.]*", re.ASCII)
+_IDENTIFIER = re.compile(r"\w*", re.ASCII)
 _MODULES = re.compile(r"[\w.]*,[\w.]*,[\w.]*(;[\w.]*,[\w.]*,[\w.]*)*", re.ASCII)
 _TENSOR_FILE = re.compile(r"(weight|tensor)_\d+", re.ASCII)
 _OPERATOR = re.compile(
@@ -163,12 +164,18 @@ def _check_tree(content: Any) -> None:
 
 def _check_strings(content: Any) -> None:
     """Names become Python source inside torch: nothing but names passes."""
-    for found in _objects(content):
-        for key, value in found.items():
-            texts = [key] if key in _FREE_TEXT else [key, *(value if isinstance(value, list) else [value])]
-            for text in texts:
-                if isinstance(text, str) and not _NAME.fullmatch(text):
-                    raise _UnsafeError(f"'{text[:80]}' is no name")
+    left: list[tuple[str, Any]] = [("", content)]
+    while left:
+        key, value = left.pop()
+        if isinstance(value, dict):
+            left.extend(value.items())
+            left.extend(("", name) for name in value)
+        elif isinstance(value, list):
+            left.extend((key, part) for part in value)
+        # A value's name is assigned to: with a dot in it, that would change a module.
+        elif isinstance(value, str) and key not in _FREE_TEXT:
+            if not (_IDENTIFIER if key in ("name", "as_name") else _NAME).fullmatch(value):
+                raise _UnsafeError(f"'{value[:80]}' is no name")
 
 
 def _objects(content: Any) -> Iterator[dict[str, Any]]:
