@@ -172,10 +172,13 @@ def _check_strings(content: Any) -> None:
             left.extend(("", name) for name in value)
         elif isinstance(value, list):
             left.extend((key, part) for part in value)
-        # A value's name is assigned to: with a dot in it, that would change a module.
-        elif isinstance(value, str) and key not in _FREE_TEXT:
-            if not (_IDENTIFIER if key in ("name", "as_name") else _NAME).fullmatch(value):
-                raise _UnsafeError(f"'{value[:80]}' is no name")
+        elif isinstance(value, str) and key not in _FREE_TEXT and not _allowed(key).fullmatch(value):
+            raise _UnsafeError(f"'{value[:80]}' is no name")
+
+
+def _allowed(key: str) -> re.Pattern[str]:
+    """A value's name is assigned to: with a dot in it, that would change a module."""
+    return _IDENTIFIER if key in ("name", "as_name") else _NAME
 
 
 def _objects(content: Any) -> Iterator[dict[str, Any]]:
