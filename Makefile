@@ -1,6 +1,9 @@
 # Everything a fresh machine needs is Python 3.11 or later, make and git.
 PYTHON ?= python3
 BIN := .venv/bin
+# Not in the lock: its CPU build has another version and place than the one of the package index.
+# TORCH='torch==2.13.* --index-url https://download.pytorch.org/whl/cpu' names the place where pip does not know it.
+TORCH ?= torch==2.13.*
 STAMP := .venv/.ready
 
 .PHONY: setup demo test lint types bench lock clean
@@ -12,6 +15,7 @@ $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	touch $@
 
 demo: setup

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fewbits.data import Preprocess as Preprocess
     from fewbits.errors import FewbitsError as FewbitsError
     from fewbits.frontends import load as load
+    from fewbits.frontends.source import Source as Source
     from fewbits.selection.records import Budget as Budget
     from fewbits.selection.records import Decision as Decision
     from fewbits.verbs.calibrate import calibrate as calibrate
@@ -38,6 +39,7 @@ _HOMES = {
     "Decision": "fewbits.selection.records",
     "FewbitsError": "fewbits.errors",
     "Preprocess": "fewbits.data",
+    "Source": "fewbits.frontends.source",
     "calibrate": "fewbits.verbs.calibrate",
     "choose": "fewbits.verbs.choose",
     "compare": "fewbits.verbs.compare",

@@ -51,7 +51,7 @@ def test_the_terminal_says_it_in_80_columns(net: Net, cli: Run) -> None:
 
 def test_json_has_everything(net: Net, cli: Run) -> None:
     found = cli("inspect", net.model, "--json").json
-    assert found["frontend"] == "onnx"
+    assert found["frontend"] == "ONNX"
     assert found["opset"] == found["read_as_opset"] == 17
     assert found["inputs"] == [{"name": "image", "shape": [None, 3, 32, 32], "type": "float32"}]
     assert found["operators"]["Conv"] == 4

@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from fewbits.cli.console import ConsoleProgress, say
-from fewbits.cli.options import common_options, data_option, data_options, engine_option
+from fewbits.cli.options import common_options, data_option, data_options, engine_option, model_options
+from fewbits.frontends.source import Source
 from fewbits.verbs.inputs import DataOptions
 
 
 @click.command(epilog="Example: fewbits calibrate model.onnx --data calib/ --resize 256 --crop 224 -o model.int8.onnx")
 @click.argument("model", type=click.Path(path_type=Path))
+@model_options("model")
 @data_option(required=True)
 @data_options
 @click.option(
@@ -46,7 +48,7 @@ from fewbits.verbs.inputs import DataOptions
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="OUT.onnx (Q/DQ) or OUT.xml (IR).")
 @common_options
 def calibrate(
-    model: Path,
+    model: Source,
     options: DataOptions,
     method: str,
     correct: str,

@@ -13,10 +13,12 @@ from fewbits.cli.options import (
     data_options,
     engine_option,
     engine_settings,
+    model_options,
     percent,
     seconds,
 )
 from fewbits.errors import BudgetError
+from fewbits.frontends.source import Source
 from fewbits.selection.records import Decision, Objective
 from fewbits.verbs.inputs import DataOptions
 
@@ -26,6 +28,7 @@ from fewbits.verbs.inputs import DataOptions
     "--resize 256 --crop 224 --mean 127.5 --scale 127.5 --max-drop 1% -o run"
 )
 @click.argument("model", type=click.Path(path_type=Path))
+@model_options("model")
 @data_option(required=True)
 @click.option("--calibration-data", metavar="D", help="Calibration samples; without it a part of --data is set aside.")
 @data_options
@@ -62,7 +65,7 @@ from fewbits.verbs.inputs import DataOptions
 )
 @common_options
 def choose(
-    model: Path,
+    model: Source,
     options: DataOptions,
     max_drop: str,
     confidence: float,

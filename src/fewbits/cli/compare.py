@@ -7,19 +7,21 @@ from pathlib import Path
 import click
 
 from fewbits.cli.console import ConsoleProgress, say
-from fewbits.cli.options import data_option, data_options, device_option
+from fewbits.cli.options import data_option, data_options, device_option, model_options
+from fewbits.frontends.source import Source
 from fewbits.verbs.inputs import DataOptions
 
 
 @click.command(epilog="Example: fewbits compare model.onnx model.int8.onnx --data calib/ --resize 256 --crop 224")
 @click.argument("reference", type=click.Path(path_type=Path))
 @click.argument("other", type=click.Path(path_type=Path))
+@model_options("reference", "other")
 @data_option(required=True)
 @data_options
 @device_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
-def compare(reference: Path, other: Path, options: DataOptions, device: str, as_json: bool, debug: bool) -> None:  # noqa: ARG001
+def compare(reference: Source, other: Source, options: DataOptions, device: str, as_json: bool, debug: bool) -> None:  # noqa: ARG001
     """Compare every activation of OTHER with that of REFERENCE on the same samples."""
     from fewbits.report.json_view import comparison_json, dumps
     from fewbits.report.terminal import show_comparison

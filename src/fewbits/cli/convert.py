@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from fewbits.cli.console import ConsoleProgress, say
-from fewbits.cli.options import data_option, data_options
+from fewbits.cli.options import data_option, data_options, model_options
+from fewbits.frontends.source import Source
 from fewbits.verbs.inputs import DataOptions
 
 
 @click.command(epilog="Example: fewbits convert model.onnx --to fp16 -o model.xml")
 @click.argument("model", type=click.Path(path_type=Path))
+@model_options("model")
 @click.option(
     "--to",
     type=click.Choice(["fp32", "fp16", "bf16"]),
@@ -33,7 +35,7 @@ from fewbits.verbs.inputs import DataOptions
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def convert(
-    model: Path,
+    model: Source,
     to: str | None,
     target: str | None,
     shapes: tuple[str, ...],

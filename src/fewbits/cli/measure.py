@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from fewbits.cli.console import ConsoleProgress, say
-from fewbits.cli.options import common_options, data_option, data_options, engine_option, engine_settings
+from fewbits.cli.options import common_options, data_option, data_options, engine_option, engine_settings, model_options
+from fewbits.frontends.source import Source
 from fewbits.verbs.inputs import DataOptions
 
 
 @click.command(epilog="Example: fewbits measure model.onnx model.int8.onnx --data val.csv --resize 256 --crop 224")
 @click.argument("models", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="MODEL...")
+@model_options("models")
 @data_option(required=False)
 @data_options
 @engine_option()
@@ -26,7 +28,7 @@ from fewbits.verbs.inputs import DataOptions
 )
 @common_options
 def measure(
-    models: tuple[Path, ...],
+    models: tuple[Source, ...],
     options: DataOptions,
     engine: str,
     engine_options: tuple[str, ...],

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from fewbits.errors import InputError
+from fewbits.frontends.source import Source
 from fewbits.verbs.inputs import DataOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -54,6 +55,14 @@ _DEVICE = click.option(
     default="CPU",
     show_default=True,
     help="CPU, GPU, AUTO:GPU,CPU, CUDA, …: what an engine has here.",
+)
+_MODEL = (
+    click.option("--weights", metavar="X.caffemodel", type=_PATH, help="The weights of a .prototxt."),
+    click.option(
+        "--random-weights",
+        is_flag=True,
+        help="Draw the weights of a .prototxt by --seed: real speed, no meaning in the results.",
+    ),
 )
 _COMMON = (
     _DEVICE,
@@ -127,6 +136,38 @@ def common_options(function: Function) -> Function:
     for option in reversed(_COMMON):
         result = option(result)
     return result  # type: ignore[no-any-return]
+
+
+def model_options(*arguments: str) -> Callable[[Function], Function]:
+    """``--weights`` and ``--random-weights``; the path arguments of these names become ``Source``s with them.
+
+    Beside other models they are for the ``.prototxt`` ones.
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def with_sources(*args: Any, weights: Path | None, random_weights: bool, **kwargs: Any) -> Any:
+            paths = [path for name in arguments for path in _each(kwargs[name])]
+            takers = [path for path in paths if path.suffix.lower() == ".prototxt"] or paths
+
+            def source(path: Path) -> Source:
+                return Source(path, weights, random_weights, kwargs["seed"]) if path in takers else Source(path)
+
+            for name in arguments:
+                given = kwargs[name]
+                kwargs[name] = tuple(map(source, given)) if isinstance(given, tuple) else source(given)
+            return function(*args, **kwargs)
+
+        result: Any = with_sources
+        for option in reversed(_MODEL):
+            result = option(result)
+        return result  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _each(given: Path | tuple[Path, ...]) -> tuple[Path, ...]:
+    return given if isinstance(given, tuple) else (given,)
 
 
 def percent(text: str, where: str) -> float:

@@ -46,6 +46,8 @@ def load(path: Path) -> ir.Model:
             model = ir.load(path)
     except (ValueError, TypeError, KeyError, ir.serde.SerdeError) as error:
         raise ModelError(f"invalid ONNX model: {error}", where=str(path)) from error
+    model.meta["frontend"] = "ONNX"
+    model.meta["opset"] = opset
     return normalise(model)
 
 

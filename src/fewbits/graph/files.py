@@ -110,9 +110,12 @@ def as_file(source: ir.Model | Path) -> Iterator[Path]:
 
 
 def file_bytes(path: Path) -> int:
-    """Bytes a model needs on disk: the file and the weights that belong to it."""
-    beside = {path.with_suffix(".bin")} if path.suffix == ".xml" else _external_files(path)
-    return sum(file.stat().st_size for file in {path, *beside} if file.is_file())
+    """Bytes a model needs on disk: the file and the weights that belong to it, or everything in its folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    beside = {".xml": lambda: {path.with_suffix(".bin")}, ".onnx": lambda: _external_files(path)}
+    files = {path, *beside.get(path.suffix.lower(), set)()}
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _external_files(path: Path) -> set[Path]:

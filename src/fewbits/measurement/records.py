@@ -122,10 +122,11 @@ class Measurement:
 
 @dataclass(frozen=True)
 class MeasuredModel:
-    """One model on one engine."""
+    """One model on one engine; ``model`` is what was given, which may have been converted to ``subject.path``."""
 
     subject: Subject
     measurement: Measurement
+    model: Path
 
 
 @dataclass(frozen=True)

@@ -136,7 +136,7 @@ def measurements_json(result: Measurements) -> dict[str, Any]:
         "host": host_json(result.host),
         "models": [
             {
-                "path": str(model.subject.path),
+                "path": str(model.model),
                 "engine": model.subject.engine,
                 "device": model.subject.device,
                 "precision": _PRECISIONS[model.subject.precision],

@@ -160,7 +160,7 @@ def show_measurements(result: Measurements) -> None:
             *map(
                 Text,
                 (
-                    str(model.subject.path),
+                    str(model.model),
                     model.subject.engine,
                     f"{latency['p50']:.2f}",
                     f"{latency['p90']:.2f}",

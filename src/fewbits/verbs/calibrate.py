@@ -8,7 +8,6 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from fewbits import frontends
 from fewbits.calibration.collect import fingerprint
 from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics, check_method
@@ -17,6 +16,7 @@ from fewbits.engines import ENGINES, TRIALS, Engine, Options, named
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import InputError
 from fewbits.files import check_place, whole_folder, write_text
+from fewbits.frontends.source import Source
 from fewbits.graph import queries
 from fewbits.graph.files import save_onnx
 from fewbits.measurement.memory import peak_rss_bytes
@@ -26,13 +26,21 @@ from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe, Rule, corrections
 from fewbits.quantization.records import Calibrated
 from fewbits.quantization.tune import Bench, Tuned, build, samples_needed, tune
-from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data, refuse_quantized
+from fewbits.verbs.inputs import (
+    DataOptions,
+    about,
+    check_kept,
+    check_model,
+    open_model,
+    open_test_data,
+    refuse_quantized,
+)
 from fewbits.verbs.ir_2019 import SIZE_NOTE, check_layers, check_version, save_2019, values_to_state
 from fewbits.verbs.place import place
 
 
 def calibrate(
-    model: str | Path,
+    model: str | Path | Source,
     data: DataOptions,
     *,
     out: str | Path,
@@ -66,17 +74,15 @@ def calibrate(
     """
     start = time.monotonic()
     progress = progress or Progress()
-    out = Path(out)
+    source, out = Source.of(model), Path(out)
     check_method(method)
     check_version(ir_version, out)
     target, where = _target(out, engine), place("all", device)
     runner = where.engines[0]
-    if out.resolve() == Path(model).resolve():
-        raise InputError("this is the model itself", where=str(out), fix="name another file with -o")
-    progress.step("reading the model")
-    loaded = frontends.load(model)
-    check_model(loaded, model)
-    refuse_quantized(loaded, model)
+    check_kept(out, source)
+    loaded = open_model(source, progress)
+    check_model(loaded, source.path)
+    refuse_quantized(loaded, source.path)
     check_place(out)
     simple = simplify(loaded)
     if ir_version is not None:
@@ -99,7 +105,7 @@ def calibrate(
     def watch(subject: ir.Model, keep: int = 0) -> Statistics:
         return gather(subject, names, dataset, runner, options, progress, samples, keep)
 
-    with about(model):
+    with about(source.path):
         known = _read(simple, names, statistics, progress)
         if known is None:
             known = watch(simple, samples_needed(recipe))

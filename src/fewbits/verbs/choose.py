@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fewbits import frontends
 from fewbits.engines import TRIALS
 from fewbits.errors import InputError
 from fewbits.files import write_text
+from fewbits.frontends.source import Source
 from fewbits.graph import queries
 from fewbits.passes import simplify
 from fewbits.progress import Progress
@@ -25,6 +25,7 @@ from fewbits.verbs.inputs import (
     check_model,
     choose_metric,
     open_both,
+    open_model,
     refuse_quantized,
 )
 from fewbits.verbs.place import check_formats, emulated, place
@@ -32,7 +33,7 @@ from fewbits.verbs.sanity import check_fp32
 
 
 def choose(
-    model: str | Path,
+    model: str | Path | Source,
     data: DataOptions,
     *,
     out: str | Path = "fewbits-run",
@@ -72,19 +73,19 @@ def choose(
     stood_in = emulated(device, formats, budget) if emulate else None
     where = place(TRIALS.name, "CPU", engine_options) if stood_in else place(engine, device, engine_options)
     check_formats(where.device, formats)
-    progress.step("reading the model")
-    loaded = frontends.load(model)
-    check_model(loaded, model)
-    refuse_quantized(loaded, model)
-    _keep_inputs(Path(out), (model, data.data, data.calibration_data, data.preprocess))
+    source = Source.of(model)
+    loaded = open_model(source, progress)
+    check_model(loaded, source.path)
+    refuse_quantized(loaded, source.path)
+    _keep_inputs(Path(out), (*source.files, data.data, data.calibration_data, data.preprocess))
     inputs, outputs = queries.specs(loaded.graph.inputs), queries.specs(loaded.graph.outputs)
     test, calibration = open_both(data, inputs, progress)
     metric = choose_metric(data, test, inputs, outputs)
-    check_metric(metric, loaded, test, model)
-    with about(model):
+    check_metric(metric, loaded, test, source.path)
+    with about(source.path):
         check_fp32(loaded, test, metric, data.seed, progress, time_budget_s)
     job = Job(
-        path=Path(model),
+        path=source.path,
         original=loaded,
         model=simplify(loaded),
         test=test,
@@ -102,7 +103,7 @@ def choose(
         time_budget_s=time_budget_s,
         resume=resume,
     )
-    with about(model):
+    with about(source.path):
         decision = run_emulated(job, stood_in, progress) if stood_in else run(job, progress)
     write_text(job.folder / "decision.json", dumps(decision_json(decision)))
     return decision

@@ -7,25 +7,25 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from fewbits import frontends
 from fewbits.data import stream, take
 from fewbits.engines import Options
 from fewbits.errors import InputError
+from fewbits.frontends.source import Source
 from fewbits.graph import queries
 from fewbits.graph.queries import node_name
 from fewbits.measurement.comparison import Comparison, LayerComparison
 from fewbits.numerics import NoiseSum
 from fewbits.passes import simplify
 from fewbits.progress import Progress
-from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data
+from fewbits.verbs.inputs import DataOptions, about, check_model, open_model, open_test_data
 from fewbits.verbs.place import place
 
 _DEFAULT_SAMPLES = 16
 
 
 def compare(
-    reference: str | Path,
-    other: str | Path,
+    reference: str | Path | Source,
+    other: str | Path | Source,
     data: DataOptions,
     *,
     device: str = "CPU",
@@ -41,30 +41,31 @@ def compare(
     """
     progress = progress or Progress()
     where = place("all", device)
-    base, version = frontends.load(reference), frontends.load(other)
-    check_model(base, reference)
-    check_model(version, other)
+    one, two = Source.of(reference), Source.of(other)
+    base, version = (open_model(source, progress) for source in (one, two))
+    check_model(base, one.path)
+    check_model(version, two.path)
     base, version = simplify(base), simplify(version)
     inputs = queries.specs(base.graph.inputs)
     if [(s.name, s.single) for s in queries.specs(version.graph.inputs)] != [(s.name, s.single) for s in inputs]:
         raise InputError(
-            "its inputs differ from the reference's", where=str(other), fix="compare versions of one model"
+            "its inputs differ from the reference's", where=str(two.path), fix="compare versions of one model"
         )
     dataset = take(open_test_data(data, inputs, progress), data.samples or _DEFAULT_SAMPLES, data.seed)
     pairs = _pairs(base, version)
     if not pairs:
-        raise InputError("the models have no activation in common", where=str(other))
+        raise InputError("the models have no activation in common", where=str(two.path))
     # Where several engines have the device, ONNX Runtime is first choice: it gives every value as the file names it.
     engine, options = sorted(where.engines, key=lambda e: e.name != "onnxruntime")[0], Options(where.device)
-    with about(reference):
-        one = engine.compile(_with_outputs(base, [mine for mine, _ in pairs]), options)
-    with about(other):
-        two = engine.compile(_with_outputs(version, [theirs for _, theirs in pairs]), options)
+    with about(one.path):
+        expecting = engine.compile(_with_outputs(base, [mine for mine, _ in pairs]), options)
+    with about(two.path):
+        getting = engine.compile(_with_outputs(version, [theirs for _, theirs in pairs]), options)
     noise = {mine: NoiseSum() for mine, _ in pairs}
     ranges = {name: [(np.inf, -np.inf), (np.inf, -np.inf)] for name in noise}
     count = 0
     for sample in stream(dataset, workers=2):
-        expected, got = one.run(sample.inputs), two.run(sample.inputs)
+        expected, got = expecting.run(sample.inputs), getting.run(sample.inputs)
         for mine, theirs in pairs:
             a, b = expected[mine], got[theirs]
             noise[mine].add(a, b)
@@ -81,8 +82,8 @@ def compare(
     final = {v.name for v in base.graph.outputs}
     names = [mine for mine, _ in pairs]
     return Comparison(
-        Path(reference),
-        Path(other),
+        one.path,
+        two.path,
         count,
         tuple(row(name) for name in names if name not in final),
         tuple(row(name) for name in names if name in final),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from fewbits.engines import ENGINES, TRIALS, Arrays
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import EngineError, FewbitsError, InputError
 from fewbits.files import check_name, whole_folder
+from fewbits.frontends.source import Source
 from fewbits.graph import queries
 from fewbits.graph.files import file_bytes, release, save_onnx
 from fewbits.graph.vocabulary import vocabulary
@@ -33,7 +35,7 @@ from fewbits.passes.half_io import half_io
 from fewbits.passes.rounded import rounded
 from fewbits.passes.to_half import compute_fp16, store_half
 from fewbits.progress import Progress
-from fewbits.verbs.inputs import DataOptions, about, open_test_data
+from fewbits.verbs.inputs import DataOptions, about, check_kept, open_model, open_test_data
 from fewbits.verbs.target import resolve
 
 _TRIALS = 3
@@ -57,15 +59,15 @@ class ConversionError(FewbitsError):
 
 @dataclass(frozen=True)
 class _Proof:
-    """What the result is checked on, by name, and what the check asks for in dB."""
+    """What the result is checked on, by name, what the check asks for in dB, and how to read the original again."""
 
     feeds: dict[str, list[Arrays]]
     least_db: float
-    shapes: tuple[str, ...]
+    read: Callable[[], ir.Model]
 
 
 def convert(
-    model: str | Path,
+    model: str | Path | Source,
     *,
     out: str | Path,
     to: str | None = None,
@@ -93,7 +95,8 @@ def convert(
         ConversionError: the result does not compute what the original does; nothing is written.
     """
     progress = progress or Progress()
-    out, path = Path(out), Path(model)
+    out, source = Path(out), Source.of(model)
+    path = source.path
     check_name(out)
     if out.suffix not in (".onnx", ".xml"):
         raise InputError(f"'{out}' is neither .onnx nor .xml", where="-o", fix="name OUT.onnx or OUT.xml")
@@ -103,15 +106,19 @@ def convert(
     if not keep_io and to != "fp16":
         what = "FP32 has no other inputs" if to == "fp32" else "no engine here is fed BF16"
         raise InputError(what, where="--half-io", fix="use it with --to fp16")
-    if out.resolve() == path.resolve():
-        raise InputError("this is the model itself", where=str(out), fix="name another file with -o")
-    progress.step("reading the model")
-    original = _load(path, input_shapes)
+    check_kept(out, source)
+
+    def read() -> ir.Model:
+        model = open_model(source, progress)
+        fix_shapes(model, input_shapes)
+        return model
+
+    original = read()
     nodes_before = len(original.graph)
     progress.step("simplifying")
     simple = simplify(original)
     nodes_after = len(simple.graph)
-    proof = _Proof(_feeds(original, data, progress), least_sqnr_db(to, simple), input_shapes)
+    proof = _Proof(_feeds(original, data, progress), least_sqnr_db(to, simple), read)
     is_ir = out.suffix == ".xml"
     # The proof is about the file as it was given, where an engine can read it and nothing was asked to change.
     truth: ir.Model | Path = path if path.suffix == ".onnx" and not input_shapes else original
@@ -128,7 +135,7 @@ def convert(
                 release(original)  # gigabytes of weights are not held beside an engine's copy of them
                 del original, simple, made
                 progress.step("checking against the original")
-                deviations = _check(path, truth, target, to, proof, progress)
+                deviations = _check(truth, target, to, proof, progress)
         except EngineError as error:
             if input_shapes:
                 raise InputError(error.what, where="--input-shape", fix="give sizes this model can take") from error
@@ -137,7 +144,7 @@ def convert(
     return Converted(
         out,
         to,
-        file_bytes(path),
+        source.size_bytes,
         file_bytes(out),
         nodes_before,
         nodes_after,
@@ -145,12 +152,6 @@ def convert(
         max(d.max_abs for d in deviations),
         deviations,
     )
-
-
-def _load(path: Path, shapes: tuple[str, ...]) -> ir.Model:
-    model = frontends.load(path)
-    fix_shapes(model, shapes)
-    return model
 
 
 def _feeds(model: ir.Model, data: DataOptions | None, progress: Progress) -> dict[str, list[Arrays]]:
@@ -183,9 +184,7 @@ def _in_fp16_arithmetic(made: Path, feeds: list[Arrays], progress: Progress) -> 
     return run_all(rounded(frontends.load(made)), TRIALS, feeds)
 
 
-def _check(
-    path: Path, original: ir.Model | Path, made: Path, to: str, proof: _Proof, progress: Progress
-) -> tuple[Deviation, ...]:
+def _check(original: ir.Model | Path, made: Path, to: str, proof: _Proof, progress: Progress) -> tuple[Deviation, ...]:
     """Run both models on the same inputs; the original's session is gone before the other one's begins.
 
     Raises:
@@ -197,7 +196,7 @@ def _check(
     try:
         expected = run_all(original, ENGINES["onnxruntime"], everything)
     except EngineError:  # the file is of an opset before 7; what the frontend made of it stands in
-        expected = run_all(_load(path, proof.shapes), ENGINES["onnxruntime"], everything)
+        expected = run_all(proof.read(), ENGINES["onnxruntime"], everything)
     got = run_all(made, engine, everything)
     if to == "fp16" and made.suffix == ".onnx":
         got = _in_fp16_arithmetic(made, everything, progress) or got
@@ -211,7 +210,7 @@ def _check(
             raise ConversionError(error.what, to, made.name) from error
         if found[-1].sqnr_db >= proof.least_db:
             continue
-        moved = run_all(shaken(simplify(_load(path, proof.shapes)), to), ENGINES["onnxruntime"], feeds)
+        moved = run_all(shaken(simplify(proof.read()), to), ENGINES["onnxruntime"], feeds)
         amplified = deviation(name, expected[part], moved, whole_numbers=to == "fp32")
         if not found[-1].sqnr_db >= least_when_shaken(amplified):
             raise ConversionError(

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from fewbits import frontends
 from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overlap, split, stream, take
 from fewbits.engines import ENGINES, Options
-from fewbits.errors import DataError, EngineError, ModelError
+from fewbits.errors import DataError, EngineError, InputError, ModelError
+from fewbits.frontends.source import Source
 from fewbits.graph import qdq, queries
 from fewbits.measurement.metrics import Metric, classes, metric
 from fewbits.numerics.tensors import TensorSpec
@@ -68,6 +70,27 @@ class DataOptions:
             layout=self.layout,  # type: ignore[arg-type]
             base=base,
         )
+
+
+def open_model(source: Source, progress: Progress) -> ir.Model:
+    """Read the model, and say what its frontend has to say about it.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    progress.step("reading the model")
+    model = frontends.load(source)
+    for note in model.meta.get("notes", ()):
+        progress.warn(note)
+    return model
+
+
+def check_kept(out: Path, source: Source) -> None:
+    """Raise ``InputError`` where the result would be written over a file of the model."""
+    written = {out, out.with_suffix(".bin")} if out.suffix == ".xml" else {out}
+    given = {*source.files, source.path.with_suffix(".bin")} if source.path.suffix == ".xml" else {*source.files}
+    if {file.resolve() for file in written} & {file.resolve() for file in given}:
+        raise InputError("this is the model itself", where=str(out), fix="name another file with -o")
 
 
 def open_test_data(options: DataOptions, inputs: Sequence[TensorSpec], progress: Progress) -> Dataset:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from fewbits import frontends, hazards
+from fewbits import hazards
 from fewbits.data import BadSamples, Sample, stream, take
 from fewbits.engines import ENGINES
+from fewbits.frontends.source import Source
 from fewbits.graph import qdq, queries
-from fewbits.graph.files import file_bytes, read_proto
 from fewbits.graph.vocabulary import vocabulary
 from fewbits.inspection.coverage import coverage
 from fewbits.inspection.facts import facts
@@ -19,14 +19,15 @@ from fewbits.inspection.records import Inspection
 from fewbits.measurement.deviation import random_feeds
 from fewbits.passes import simplify
 from fewbits.progress import Progress
-from fewbits.verbs.inputs import DataOptions, check_model, open_test_data
+from fewbits.verbs.inputs import DataOptions, check_model, open_model, open_test_data
 
 # Ranges settle within a few dozen samples.
 RANGE_SAMPLES = 64
-_FRONTENDS = {".onnx": "onnx", ".xml": "openvino", ".prototxt": "caffe", ".pb": "tensorflow", ".tflite": "tflite"}
 
 
-def inspect(model: str | Path, data: DataOptions | None = None, *, progress: Progress | None = None) -> Inspection:
+def inspect(
+    model: str | Path | Source, data: DataOptions | None = None, *, progress: Progress | None = None
+) -> Inspection:
     """Read a model and say what is in it; nothing is written.
 
     Args:
@@ -37,9 +38,9 @@ def inspect(model: str | Path, data: DataOptions | None = None, *, progress: Pro
         InputError: the model or the data is wrong.
     """
     progress = progress or Progress()
-    path = Path(model)
-    progress.step("reading the model")
-    loaded = frontends.load(path)
+    source = Source.of(model)
+    path = source.path
+    loaded = open_model(source, progress)
     simple = simplify(loaded)
     samples = _samples(loaded, path, data, progress)
     given = bool(samples)
@@ -49,11 +50,11 @@ def inspect(model: str | Path, data: DataOptions | None = None, *, progress: Pro
     found = hazards.survey(simple, [] if qdq.is_quantized(simple) else samples, progress, given=given)
     return Inspection(
         model=path,
-        frontend=_FRONTENDS.get(path.suffix.lower(), path.suffix.lstrip(".")),
+        frontend=loaded.meta["frontend"],
         producer=" ".join(filter(None, (loaded.producer_name, loaded.producer_version))),
-        opset=_opset(path, loaded),
+        opset=loaded.meta.get("opset", loaded.opset_imports.get("", 0)),
         read_as=loaded.opset_imports.get("", 0),
-        size_bytes=file_bytes(path),
+        size_bytes=source.size_bytes,
         facts=facts(loaded),
         coverage=tuple(coverage(simple, engine) for engine in ENGINES.values()),
         samples=len(samples) if given else 0,
@@ -77,12 +78,3 @@ def _samples(model: ir.Model, path: Path, data: DataOptions | None, progress: Pr
     if len(bad):
         progress.warn(bad.sentence("given"))
     return found
-
-
-def _opset(path: Path, model: ir.Model) -> int:
-    """The operator set the file was written in, where it is an ONNX file."""
-    if path.suffix.lower() == ".onnx":
-        for entry in read_proto(path).opset_import:
-            if entry.domain in ("", "ai.onnx"):
-                return int(entry.version)
-    return model.opset_imports.get("", 0)

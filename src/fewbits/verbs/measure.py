@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from fewbits import frontends
 from fewbits.data import BadSamples, stream, take
 from fewbits.devices.host import detect
 from fewbits.engines import ENGINES, Arrays, Session
-from fewbits.engines.ir_file import check_ir
-from fewbits.errors import EngineError, InputError, ModelError
-from fewbits.files import check_name
-from fewbits.graph.files import file_bytes
+from fewbits.errors import EngineError, InputError
+from fewbits.frontends.source import Source
 from fewbits.measurement.evaluate import MODES_DIFFER, evaluate
 from fewbits.measurement.memory import measure_memory
 from fewbits.measurement.metrics import Agreement
@@ -22,12 +20,13 @@ from fewbits.measurement.records import Accuracy, MeasuredModel, Measurement, Me
 from fewbits.measurement.speed import time_sessions
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, choose_metric, open_test_data
-from fewbits.verbs.place import Place, place
+from fewbits.verbs.place import place
 from fewbits.verbs.sanity import warn_of_slips
+from fewbits.verbs.subjects import subjects
 
 
 def measure(
-    models: Sequence[str | Path],
+    models: Sequence[str | Path | Source],
     data: DataOptions | None = None,
     *,
     engine: str = "all",
@@ -41,7 +40,8 @@ def measure(
     """Measure models side by side; agreement is with the first one.
 
     Args:
-        models: ``.onnx`` files, or OpenVINO ``.xml`` (OpenVINO only).
+        models: any that a frontend reads. ONNX files, and IR on OpenVINO, are measured as they are; the others are
+            converted to ONNX first. Sizes are those of the files given, weights included.
         engine_options: the engine's own settings, each as ``KEY=VALUE``.
         precision: what floating point executes in: f32, bf16 or f16.
 
@@ -50,17 +50,28 @@ def measure(
         EngineError: an engine failed on a model.
     """
     progress = progress or Progress()
-    paths = list(dict.fromkeys(Path(model) for model in models))
+    sources = list(dict.fromkeys(Source.of(model) for model in models))
+    if not sources:
+        raise InputError("no model given", where="measure", fix="name one or more")
     where = place(engine, device, engine_options)
-    subjects = [s for path in paths for s in _subjects(path, engine, where, precision, threads)]
-    if not subjects:
-        raise InputError("no model given", where="measure", fix="name one or more .onnx or .xml files")
-    memory = {}
-    for index, subject in enumerate(subjects):
-        progress.step("memory", index, len(subjects))
+    with tempfile.TemporaryDirectory(prefix="fewbits-") as name:
+        given = {
+            subject: source
+            for source in sources
+            for subject in subjects(source, engine, where, precision, threads, Path(name), progress)
+        }
+        return Measurements(detect(), _measured(given, data, rounds, progress))
+
+
+def _measured(
+    given: Mapping[Subject, Source], data: DataOptions | None, rounds: int, progress: Progress
+) -> tuple[MeasuredModel, ...]:
+    everything, memory = tuple(given), {}
+    for index, subject in enumerate(everything):
+        progress.step("memory", index, len(everything))
         memory[subject.name] = measure_memory(subject)
-    latency = {s.name: ENGINES[s.engine].compile(s.path, s.options("latency")) for s in subjects}
-    throughput = {s.name: ENGINES[s.engine].compile(s.path, s.options("throughput")) for s in subjects}
+    latency = {s.name: ENGINES[s.engine].compile(s.path, s.options("latency")) for s in everything}
+    throughput = {s.name: ENGINES[s.engine].compile(s.path, s.options("throughput")) for s in everything}
     feeds = {name: _feed(session) for name, session in latency.items()}
     accuracy: dict[str, Accuracy] = {}
     if data is not None and data.data is not None:
@@ -73,7 +84,7 @@ def measure(
         progress=lambda done, total: progress.step("speed", done, total),
     )
     found = []
-    for subject in subjects:
+    for subject in everything:
         profile = ENGINES[subject.engine].profile(subject.path, subject.options("latency"), feeds[subject.name])
         settings = {
             "latency": latency[subject.name].settings,
@@ -81,47 +92,14 @@ def measure(
         }
         measurement = Measurement(
             timing[subject.name],
-            file_bytes(subject.path),
+            given[subject].size_bytes,
             memory[subject.name],
             profile.shares(),
             accuracy.get(subject.name),
             settings,
         )
-        found.append(MeasuredModel(subject, measurement))
-    return Measurements(detect(), tuple(found))
-
-
-def _subjects(path: Path, engine: str, where: Place, precision: str, threads: int | None) -> list[Subject]:
-    check_name(path)
-    if path.exists() and path.suffix not in (".onnx", ".xml"):
-        raise ModelError(f"'{path.suffix}' cannot be measured", where=str(path), fix="give .onnx or OpenVINO .xml")
-    if path.suffix == ".xml":
-        check_ir(path)
-    else:
-        frontends.load(path)
-    device, names = where.device, [known.name for known in where.engines]
-    if path.suffix == ".xml":
-        if engine == "onnxruntime":
-            raise InputError("ONNX Runtime does not read OpenVINO IR", where=str(path), fix="use --engine openvino")
-        ENGINES["openvino"].check_device(device)
-        names = ["openvino"]
-    subjects = []
-    for name in names:
-        known = ENGINES[name]
-        refusal = known.refuses(precision, device)
-        if refusal and engine == "all" and len(names) > 1:
-            continue
-        if refusal:
-            raise InputError(refusal, where="--precision", fix="use f32")
-        subjects.append(Subject(f"{path} on {name}", path, name, precision, device, threads, where.extra))
-    if not subjects:
-        every = ", ".join(sorted({d for n in names for d in ENGINES[n].devices()}))
-        raise InputError(
-            f"no engine runs {precision} on {device} here",
-            where="--device and --precision",
-            fix=f"there is {every}, and f32 runs everywhere",
-        )
-    return subjects
+        found.append(MeasuredModel(subject, measurement, given[subject].path))
+    return tuple(found)
 
 
 def _feed(session: Session) -> Arrays:
