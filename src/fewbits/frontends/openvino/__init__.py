@@ -1,0 +1,34 @@
+"""OpenVINO IR, and what OpenVINO reads: TensorFlow, TensorFlow Lite and PaddlePaddle files, without these frameworks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+from onnx_ir.passes import common
+
+from fewbits.errors import ModelError
+from fewbits.frontends.onnx import normalise
+from fewbits.frontends.openvino.build import build
+from fewbits.frontends.openvino.reading import read
+
+
+def load(path: Path) -> ir.Model:
+    """Read an OpenVINO IR (.xml, version 10 or 11), a TensorFlow frozen graph (.pb) or SavedModel folder, a .tflite or
+    .pdmodel file.
+
+    Returns:
+        The model in ONNX operators: names of inputs and outputs kept, constants folded, weights of 8 bits kept as such.
+
+    Raises:
+        ModelError: no such file, one that its reader refuses, or an operation that ONNX cannot express.
+    """
+    source, phrase = read(path)
+    try:
+        model = build(source)
+    except ModelError as error:
+        raise ModelError(error.what, where=f"{path}: {error.where}".rstrip(": "), fix=error.fix) from error
+    common.RemoveUnusedNodesPass()(model)
+    model = normalise(model)
+    model.meta["frontend"] = phrase
+    return model
