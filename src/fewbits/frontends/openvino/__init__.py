@@ -1,4 +1,4 @@
-"""OpenVINO IR, and what OpenVINO reads: TensorFlow, TensorFlow Lite and PaddlePaddle files, without these frameworks."""
+"""OpenVINO IR, and what OpenVINO reads without the frameworks: TensorFlow, TensorFlow Lite, PaddlePaddle."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from fewbits.frontends.openvino.reading import read
 
 
 def load(path: Path) -> ir.Model:
-    """Read an OpenVINO IR (.xml, version 10 or 11), a TensorFlow frozen graph (.pb) or SavedModel folder, a .tflite or
-    .pdmodel file.
+    """Read an .xml (IR version 10 or 11), a .pb (frozen graph), a SavedModel folder, a .tflite or a .pdmodel file.
 
     Returns:
         The model in ONNX operators: names of inputs and outputs kept, constants folded, weights of 8 bits kept as such.
@@ -25,7 +24,7 @@ def load(path: Path) -> ir.Model:
     """
     source, phrase = read(path)
     try:
-        model = build(source)
+        model = build(source, named=path.suffix.lower() == ".xml")
     except ModelError as error:
         raise ModelError(error.what, where=f"{path}: {error.where}".rstrip(": "), fix=error.fix) from error
     common.RemoveUnusedNodesPass()(model)

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import onnx_ir as ir
 
 from fewbits.errors import ModelError
 from fewbits.frontends.onnx import MINIMUM_IR_VERSION, MINIMUM_OPSET
 from fewbits.frontends.openvino.constants import Constants
+from fewbits.frontends.openvino.free_sizes import FreeSizes
+from fewbits.frontends.openvino.names import SourceNames, output_name, tensor_name
 from fewbits.frontends.openvino.operation import Key, Operation, dims_of, key_of, label_of
 from fewbits.frontends.openvino.operators import LATER_OPSET, REFUSED, TABLE
 from fewbits.frontends.openvino.quantized import Known
-from fewbits.frontends.openvino.types import onnx_type
 from fewbits.frontends.openvino.writer import Writer
 
-# What OpenVINO calls a node that had no name: a type and a number. The type may be of a node that was there before.
-_MADE_UP: Final = re.compile(r"[A-Z][A-Za-z]*_(\d+)")
 
-
-def build(source: Any) -> ir.Model:
+def build(source: Any, *, named: bool) -> ir.Model:
     """Write an ``openvino.Model`` op by op.
+
+    Args:
+        source: the model; its free sizes are marked in place.
+        named: whether its nodes' names stand in the file.
 
     Raises:
         ModelError: an operation that ONNX cannot express, with its type, version and name.
     """
     kinds = {node.get_type_name() for node in source.get_ordered_ops()}
     opset = max((LATER_OPSET[kind] for kind in kinds & set(LATER_OPSET)), default=MINIMUM_OPSET)
-    return _Builder(source, Writer(opset)).model()
+    return _Builder(source, Writer(opset), SourceNames(written=named)).model()
 
 
 class _Builder:
-    def __init__(self, source: Any, writer: Writer) -> None:
+    def __init__(self, source: Any, writer: Writer, names: SourceNames) -> None:
         self.source = source
         self.writer = writer
+        self.names = names
+        self.sizes = FreeSizes(source)
         self.constants = Constants({}, {})
         self.values: dict[Key, ir.Value] = {}
         self.named: set[ir.Value] = set()
@@ -45,7 +48,7 @@ class _Builder:
             raise ModelError("the model has no input or no output", fix="export it again")
         inputs = [self._input(port) for port in self.source.inputs]
         # Outputs keep their names; inner values that carry the same take another.
-        names = [self.writer.values.unique(_output_name(port)) for port in self.source.outputs]
+        names = [self.writer.values.unique(output_name(port)) for port in self.source.outputs]
         for node in self.source.get_ordered_ops():
             kind = node.get_type_name()
             if kind in REFUSED:
@@ -68,14 +71,11 @@ class _Builder:
         return ir.Model(graph, ir_version=MINIMUM_IR_VERSION)
 
     def _input(self, port: Any) -> ir.Value:
-        name = self.writer.values.unique(_tensor_name(port) or port.get_node().get_friendly_name())
-        dims = dims_of(port)
-        if dims is None:
+        name = self.writer.values.unique(tensor_name(port) or port.get_node().get_friendly_name())
+        if dims_of(port) is None:
             raise ModelError(f"input {name} has no rank", fix="export the model with known input dimensions")
-        # OpenVINO's free sizes have no names; the first one is a batch by the habit of all these formats.
-        sizes = [(f"{name}_{axis}" if axis else "N") if size is None else size for axis, size in enumerate(dims)]
-        element = onnx_type(port.get_element_type().get_type_name(), f"input {name}")
-        value = ir.Value(name=name, shape=ir.Shape(sizes), type=ir.TensorType(element))
+        value = ir.Value(name=name)
+        self.sizes.describe(value, port, f"input {name}")
         self.named.add(value)
         self.values[key_of(port)] = value
         return value
@@ -83,11 +83,8 @@ class _Builder:
     def _value(self, output: Any) -> ir.Value:
         key = key_of(output)
         if key not in self.values:
-            node = output.get_node()
-            self.writer.begin(_node_name(node))
-            value = self.writer.constant(
-                self.constants.known[key], name=_tensor_name(output) or node.get_friendly_name()
-            )
+            name = tensor_name(output) or self.names.of_constant(output.get_node())
+            value = self.writer.constant(self.constants.known[key], name=name)
             self.named.add(value)
             self.values[key] = value
         return self.values[key]
@@ -99,7 +96,7 @@ class _Builder:
         kind = node.get_type_name()
         if kind not in TABLE:
             raise _refused(node, "no ONNX operators are written for it here")
-        name = self.writer.nodes.unique(_node_name(node))
+        name = self.writer.nodes.unique(self.names.of_node(node))
 
         def value(index: int) -> ir.Value:
             found = self._value(node.input_value(index))
@@ -118,10 +115,8 @@ class _Builder:
                 continue  # the operation only passes it on
             self.named.add(value)
             index = port.get_index()
-            value.name = self.writer.values.unique(_tensor_name(port) or (f"{name}.{index}" if index else name))
-            value.type = ir.TensorType(onnx_type(port.get_element_type().get_type_name(), name))
-            dims = dims_of(port)
-            value.shape = None if dims is None else ir.Shape(dims)
+            value.name = self.writer.values.unique(tensor_name(port) or (f"{name}.{index}" if index else name))
+            self.sizes.describe(value, port, name)
             producer = value.producer()
             if producer is not None and index == 0:
                 producer.name = name
@@ -140,26 +135,3 @@ class _Builder:
 
 def _refused(node: Any, reason: str) -> ModelError:
     return ModelError(f"cannot be converted: {reason}", where=label_of(node), fix="export the model to ONNX directly")
-
-
-def _tensor_name(port: Any) -> str:
-    return str(port.get_any_name()) if port.get_names() else ""
-
-
-def _output_name(port: Any) -> str:
-    """The tensor's name; in files without these, what older OpenVINO called it: node, or node.port."""
-    read = port.get_node().input_value(0)
-    node = read.get_node()
-    several = node.get_output_size() > 1
-    plain = node.get_friendly_name() + (f".{read.get_index()}" if several else "")
-    return _tensor_name(port) or _tensor_name(read) or plain
-
-
-def _node_name(node: Any) -> str:
-    """The friendly name; where OpenVINO made that up, the name of what the node computes, or its type and number."""
-    name = str(node.get_friendly_name())
-    made_up = _MADE_UP.fullmatch(name)
-    if made_up is None:
-        return name
-    tensor = _tensor_name(node.output(0)) if node.get_output_size() == 1 else ""
-    return tensor or f"{node.get_type_name()}_{made_up[1]}"

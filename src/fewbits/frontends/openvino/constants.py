@@ -99,7 +99,7 @@ def _computed(node: Any, inputs: list[Array]) -> list[Known] | None:
     library = openvino()
     results = [library.Tensor(o.get_element_type(), [d or 0 for d in dims_of(o) or ()]) for o in node.outputs()]
     try:
-        done = node.evaluate(results, [library.Tensor(np.require(array, requirements="CW")) for array in inputs])
+        done = node.evaluate(results, [library.Tensor(np.require(array, requirements=["C", "W"])) for array in inputs])
     except (RuntimeError, TypeError, ValueError):
         return None
     return [np.array(result.data) for result in results] if done else None
@@ -110,7 +110,9 @@ def _convert(node: Any, inputs: list[Known]) -> Known | None:
     if isinstance(inputs[0], Quantized):
         return inputs[0] if target in FLOATS else None
     if source in _EIGHT_BITS and target in FLOATS and inputs[0].ndim:
-        return Quantized(inputs[0], np.ones((1,) * inputs[0].ndim, np.float32), np.zeros((1,) * inputs[0].ndim, np.int32))
+        return Quantized(
+            inputs[0], np.ones((1,) * inputs[0].ndim, np.float32), np.zeros((1,) * inputs[0].ndim, np.int32)
+        )
     if target not in TYPES or not (target in FLOATS and source in FLOATS):
         return None
     with np.errstate(over="ignore"):
@@ -118,7 +120,7 @@ def _convert(node: Any, inputs: list[Known]) -> Known | None:
 
 
 def _by_constant(change: Callable[[Quantized, Array], Quantized | None]) -> Callable[[Any, list[Known]], Known | None]:
-    def rule(node: Any, inputs: list[Known]) -> Known | None:  # noqa: ARG001
+    def rule(node: Any, inputs: list[Known]) -> Known | None:
         weights, other = inputs
         if isinstance(other, Quantized) and node.get_type_name() == "Multiply":
             weights, other = other, weights

@@ -7,7 +7,7 @@ from typing import Any
 
 from fewbits.errors import ModelError
 from fewbits.files import check_name
-from fewbits.frontends.openvino.files import CHECKS, kind_of
+from fewbits.frontends.openvino.files import check
 from fewbits.libraries import openvino, openvino_sentence
 
 
@@ -20,14 +20,11 @@ def read(path: Path) -> tuple[Any, str]:
     check_name(path)
     if not path.exists():
         raise ModelError("no such file", where=str(path), fix="check the path")
-    check, phrase = CHECKS[kind_of(path)]
     try:
-        phrase = check(path) or phrase
-        # Not resolved: links stay as the person wrote them; what is inside was confined by the check.
+        phrase = check(path)
         return openvino().Core().read_model(str(path)), phrase
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(path)) from error
     except (RuntimeError, ValueError, TypeError) as error:
-        raise ModelError(
-            f"OpenVINO cannot read it: {openvino_sentence(error)}", where=str(path), fix="export it again"
-        ) from error
+        sentence = openvino_sentence(error)
+        raise ModelError(f"OpenVINO cannot read it: {sentence}", where=str(path), fix="export it again") from error

@@ -33,7 +33,7 @@ FLOATS: Final = frozenset({"f64", "f32", "f16", "bf16"})
 
 
 def onnx_type(name: str, where: str) -> ir.DataType:
-    """The ONNX type of OpenVINO's ``f32``, ``i64``, …
+    """The ONNX type behind OpenVINO's name, such as ``f32``.
 
     Raises:
         ModelError: ONNX or NumPy has no such type.

@@ -9,27 +9,12 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.tape import Tape
 
+from fewbits.frontends.openvino.names import Names
 from fewbits.frontends.openvino.operation import Operation
 from fewbits.frontends.openvino.quantized import Quantized
 from fewbits.frontends.openvino.types import onnx_type
 
 _END = np.iinfo(np.int64).max
-
-
-class Names:
-    """Names given out, each once."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def unique(self, name: str) -> str:
-        """The name, with a number behind it where it is taken."""
-        found, count = name or "unnamed", 1
-        while found in self._taken:
-            count += 1
-            found = f"{name}_{count}"
-        self._taken.add(found)
-        return found
 
 
 class Writer:
@@ -60,36 +45,41 @@ class Writer:
         self.tape.op_multi_out(op_type, inputs, kept, outputs=values, name=name)
         return values
 
-    def constant(self, numbers: Any, dtype: Any = None, *, name: str = "constant") -> ir.Value:
-        """An initializer; integers with a scale become a DequantizeLinear behind one."""
+    def constant(self, numbers: Any, dtype: Any = None, *, role: str = "constant", name: str = "") -> ir.Value:
+        """An initializer; integers with a scale become a DequantizeLinear behind one.
+
+        Args:
+            numbers: an array, or what becomes one.
+            dtype: its NumPy type, if not its own.
+            role: what the operation takes it for; the name is made of the operation's and this.
+            name: the name itself.
+        """
+        full = name or f"{self._scope}/{role}"
         if isinstance(numbers, Quantized):
-            return self._quantized(numbers, name)
-        array = np.asarray(numbers, dtype)
+            return self._quantized(numbers, full)
         # Its own copy: OpenVINO's memory, and the file mapped to it, go when the model is built.
-        tensor = ir.tensor(np.array(array, order="C"))
-        full = name if name != "constant" else f"{self._scope}/{name}"
+        tensor = ir.tensor(np.array(np.asarray(numbers, dtype), order="C"))
         return self.tape.initializer(tensor, self.values.unique(full))
 
     def integers(self, *numbers: int) -> ir.Value:
         """An int64 vector, for axes, sizes and pads."""
         return self.constant(np.array(numbers, np.int64))
 
-    def like(self, number: float, op: Operation, index: int = 0) -> ir.Value:
-        """A scalar of the type of one of the operation's inputs."""
-        return self.constant(np.array(number).astype(onnx_type(op.element(index), op.label).numpy()))
+    def like(self, number: float, op: Operation, role: str = "constant") -> ir.Value:
+        """A scalar of the type of the operation's first input."""
+        return self.constant(np.array(number).astype(onnx_type(op.element(), op.label).numpy()), role=role)
 
     def _quantized(self, weights: Quantized, name: str) -> ir.Value:
         if not weights.is_linear():
             return self.constant(weights.dequantized(), name=name)
         axis = weights.axis()
         shape = () if axis == -1 else (weights.integers.shape[axis or 0],)
+        scale, zero = (np.broadcast_to(array.ravel(), shape or (1,)) for array in (weights.scale, weights.zero_point))
         return self.op(
             "DequantizeLinear",
             self.constant(weights.integers, name=f"{name}_quantized"),
-            self.constant(np.broadcast_to(weights.scale.ravel(), shape or (1,)).reshape(shape), np.float32),
-            self.constant(
-                np.broadcast_to(weights.zero_point.ravel(), shape or (1,)).reshape(shape), weights.integers.dtype
-            ),
+            self.constant(scale.reshape(shape), np.float32, name=f"{name}_scale"),
+            self.constant(zero.reshape(shape), weights.integers.dtype, name=f"{name}_zero_point"),
             axis=None if axis == -1 else axis,
         )
 

@@ -20,7 +20,7 @@ def _clamp(op: Operation, w: Writer) -> ir.Value:
     low, high = float(op.attributes["min"]), float(op.attributes["max"])
     if not op.is_float():
         low, high = math.ceil(low), math.floor(high)
-    return w.op("Clip", op.input(0), w.like(low, op), w.like(high, op))
+    return w.op("Clip", op.input(0), w.like(low, op, "min"), w.like(high, op, "max"))
 
 
 def _prelu(op: Operation, w: Writer) -> ir.Value:
@@ -33,7 +33,7 @@ def _prelu(op: Operation, w: Writer) -> ir.Value:
     if numbers.size == 1:
         return w.op("LeakyRelu", op.input(0), alpha=float(numbers.ravel()[0]))
     if numbers.ndim == 1 and rank > 1 and numbers.size == (op.dims(0) or ())[1]:
-        return w.op("PRelu", op.input(0), w.constant(numbers.reshape(-1, *(1,) * (rank - 2)), name=f"{op.name}/slope"))
+        return w.op("PRelu", op.input(0), w.constant(numbers.reshape(-1, *(1,) * (rank - 2)), role="slope"))
     return w.op("PRelu", op.input(0), op.input(1))
 
 
@@ -48,14 +48,14 @@ def _hard_sigmoid(op: Operation, w: Writer) -> ir.Value:
 
 
 def _swish(op: Operation, w: Writer) -> ir.Value:
-    """x * sigmoid(beta x)."""
+    """X * sigmoid(beta x)."""
     x = op.input(0)
     plain = not op.has(1) or (op.known(1) is not None and (op.constant(1) == 1).all())
     return w.op("Mul", x, w.op("Sigmoid", x if plain else w.op("Mul", x, op.input(1))))
 
 
 def _mish(op: Operation, w: Writer) -> ir.Value:
-    """x * tanh(ln(1 + exp x))."""
+    """X * tanh(ln(1 + exp x))."""
     return w.op("Mul", op.input(0), w.op("Tanh", w.op("Softplus", op.input(0))))
 
 

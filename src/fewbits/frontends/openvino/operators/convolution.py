@@ -22,12 +22,13 @@ def window_pads(op: Operation, kernel: list[int], strides: list[int], dilations:
         return {"pads": [0] * (2 * len(kernel))}
     if kind == "explicit":
         return {"pads": [*map(int, op.attributes["pads_begin"]), *map(int, op.attributes["pads_end"])]}
-    spatial = (op.dims(0) or ())[2:]
-    if None in spatial or not spatial:
+    sizes = (op.dims(0) or (None,))[2:]
+    spatial = [size for size in sizes if size is not None]
+    if len(spatial) < len(kernel):
         return {"auto_pad": kind.upper()}
     totals = [
         max((math.ceil(size / stride) - 1) * stride + (k - 1) * dilation + 1 - size, 0)
-        for size, k, stride, dilation in zip(spatial, kernel, strides, dilations, strict=True)  # type: ignore[operator]
+        for size, k, stride, dilation in zip(spatial, kernel, strides, dilations, strict=True)
     ]
     return {"pads": split_pads(totals, upper=kind == "same_upper")}
 
@@ -49,7 +50,7 @@ def _weights(op: Operation, w: Writer, *, grouped: bool) -> tuple[ir.Value, int,
     if known is None:
         return w.reshape(op.input(1), *layout), sizes[0], list(sizes[3:])
     moved = known.moved(lambda a: a.reshape(layout)) if isinstance(known, Quantized) else known.reshape(layout)
-    return w.constant(moved, name=f"{op.name}/weights"), sizes[0], list(sizes[3:])
+    return w.constant(moved, role="weights"), sizes[0], list(sizes[3:])
 
 
 def _convolution(*, grouped: bool) -> Emit:

@@ -31,7 +31,7 @@ def _side(op: Operation, w: Writer, index: int, *, flip: bool) -> ir.Value:
         rank = op.rank(index)
         return w.transpose(op.input(index), [*range(rank - 2), rank - 1, rank - 2])
     moved = known.moved(_swapped) if isinstance(known, Quantized) else _swapped(known)
-    return w.constant(moved, name=f"{op.name}/weights")
+    return w.constant(moved, role="weights")
 
 
 def _swapped(array: NDArray[np.generic]) -> NDArray[np.generic]:

@@ -51,14 +51,14 @@ def _lrn(op: Operation, w: Writer) -> ir.Value:
 
 
 def _normalize_l2(op: Operation, w: Writer) -> ir.Value:
-    """x / sqrt(sum x^2 + eps), or / sqrt(max(sum x^2, eps))."""
+    """X / sqrt(sum x^2 + eps), or / sqrt(max(sum x^2, eps))."""
     total = w.reduce("ReduceSumSquare", op.input(0), op.axes(1))
     joined = "Add" if str(op.attributes["eps_mode"]).lower() == "add" else "Max"
     return w.op("Div", op.input(0), w.op("Sqrt", w.op(joined, total, w.like(float(op.attributes["eps"]), op))))
 
 
 def _group_normalization(op: Operation, w: Writer) -> ir.Value:
-    """x [N, C, H, W] seen as [N, groups, rest], normalized along the rest."""
+    """X [N, C, H, W] seen as [N, groups, rest], normalized along the rest."""
     groups, rank = int(op.attributes["num_groups"]), op.rank()
     dtype = onnx_type(op.element(), op.label).numpy()
     seen = w.op("Reshape", op.input(0), w.integers(0, groups, -1))

@@ -1,7 +1,7 @@
 """FakeQuantize → QuantizeLinear and DequantizeLinear where its ranges make an integer grid, its formula where not.
 
-    q = round((clip(x, low, high) - low) / (high - low) * (levels - 1))
-    y = q / (levels - 1) * (out_high - out_low) + out_low
+q = round((clip(x, low, high) - low) / (high - low) * (levels - 1))
+y = q / (levels - 1) * (out_high - out_low) + out_low
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def _fake_quantize(op: Operation, w: Writer) -> ir.Value:
     quantized = _integers_behind(value, inner, shift)
     if quantized is None:
         if levels != 256:  # the integers' own limits are wider than the grid
-            value = w.op("Clip", value, *_limits(low, high, w)) if axis == -1 else _clipped(w, value, low, high)
-        quantized = w.op("QuantizeLinear", value, *_parameters(w, inner, shift, axis), axis=_attribute(axis))
+            value = w.op("Min", w.op("Max", value, w.constant(low, role="low")), w.constant(high, role="high"))
+        quantized = w.op("QuantizeLinear", value, *_parameters(w, inner, shift, axis, "input"), axis=_attribute(axis))
         quantized.dtype = ir.DataType.INT8 if shift else ir.DataType.UINT8
-    return w.op("DequantizeLinear", quantized, *_parameters(w, outer, shift, axis), axis=_attribute(axis))
+    return w.op("DequantizeLinear", quantized, *_parameters(w, outer, shift, axis, "output"), axis=_attribute(axis))
 
 
 def _ranked(array: Array, rank: int) -> Array:
@@ -62,18 +62,11 @@ def _attribute(axis: int) -> int | None:
     return None if axis == -1 else axis
 
 
-def _parameters(w: Writer, numbers: Grid, shift: int, axis: int) -> tuple[ir.Value, ir.Value]:
+def _parameters(w: Writer, numbers: Grid, shift: int, axis: int, side: str) -> tuple[ir.Value, ir.Value]:
     scale, zero = np.broadcast_arrays(numbers.scale, numbers.zero_point - shift)
     scale, zero = (array.reshape(-1) if axis != -1 else array.reshape(()) for array in (scale, zero))
-    return w.constant(scale, np.float32), w.constant(zero, np.int8 if shift else np.uint8)
-
-
-def _limits(low: Array, high: Array, w: Writer) -> tuple[ir.Value, ir.Value]:
-    return w.constant(low.reshape(()), np.float32), w.constant(high.reshape(()), np.float32)
-
-
-def _clipped(w: Writer, value: ir.Value, low: Array, high: Array) -> ir.Value:
-    return w.op("Min", w.op("Max", value, w.constant(low)), w.constant(high))
+    zero = zero.astype(np.int8 if shift else np.uint8)
+    return w.constant(scale, np.float32, role=f"{side}_scale"), w.constant(zero, role=f"{side}_zero_point")
 
 
 def _integers_behind(value: ir.Value, numbers: Grid, shift: int) -> ir.Value | None:

@@ -1,7 +1,7 @@
 """Whole recurrent sequences. OpenVINO has the batch in front and other orders of gates than ONNX.
 
-    OpenVINO: X [batch, time, in], state [batch, directions, hidden], LSTM gates f i c o
-    ONNX:     X [time, batch, in], state [directions, batch, hidden], LSTM gates i o f c
+OpenVINO: X [batch, time, in], state [batch, directions, hidden], LSTM gates f i c o
+ONNX:     X [time, batch, in], state [directions, batch, hidden], LSTM gates i o f c
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def _sequence(kind: str) -> Emit:
             kind,
             [
                 x,
-                w.constant(_ordered(weights, _GATES[kind], hidden), name=f"{op.name}/weights"),
-                w.constant(_ordered(recurrent, _GATES[kind], hidden), name=f"{op.name}/recurrent"),
-                w.constant(_bias(op, kind, bias, hidden), name=f"{op.name}/bias"),
+                w.constant(_ordered(weights, _GATES[kind], hidden), role="weights"),
+                w.constant(_ordered(recurrent, _GATES[kind], hidden), role="recurrent"),
+                w.constant(_bias(op, kind, bias, hidden), role="bias"),
                 lengths,
                 *before,
             ],

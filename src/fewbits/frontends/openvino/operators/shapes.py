@@ -90,9 +90,8 @@ def _one_hot(op: Operation, w: Writer) -> ir.Value:
     values = np.stack([op.constant(3).ravel()[0], op.constant(2).ravel()[0]])
     depth = w.integers(*op.integers(1))
     axis = int(op.attributes["axis"])
-    hot = w.op("OneHot", w.cast(op.input(0), ir.DataType.INT64), depth, w.constant(values), axis=axis)
     # A negative index is no class in OpenVINO and counts from the end in ONNX; both agree on what labels are.
-    return hot
+    return w.op("OneHot", w.cast(op.input(0), ir.DataType.INT64), depth, w.constant(values), axis=axis)
 
 
 def _non_zero(op: Operation, w: Writer) -> ir.Value:

@@ -13,7 +13,9 @@ from fewbits.frontends.openvino.writer import Writer
 Emit = Callable[[Operation, Writer], ir.Value]
 
 
-def _rearranged(w: Writer, value: ir.Value, split: Sequence[int], order: Sequence[int], join: Sequence[int]) -> ir.Value:
+def _rearranged(
+    w: Writer, value: ir.Value, split: Sequence[int], order: Sequence[int], join: Sequence[int]
+) -> ir.Value:
     return w.reshape(w.transpose(w.reshape(value, *split), order), *join)
 
 
