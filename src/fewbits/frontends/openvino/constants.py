@@ -1,7 +1,7 @@
 """What is known before the model runs: constants, and what OpenVINO computes from constants and fixed shapes.
 
-Weights kept in 8-bit integers stay integers. OpenVINO writes them as Constant → Convert → Subtract → Multiply, often with
-layout changes behind; each of these steps maps a ``Quantized`` to a ``Quantized``:
+Weights kept in 8-bit integers stay integers. OpenVINO writes them as Constant → Convert → Subtract → Multiply, often
+with layout changes behind; each of these steps maps a ``Quantized`` to a ``Quantized``:
 
     w = (q - zero_point) * scale
 """

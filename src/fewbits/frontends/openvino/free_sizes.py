@@ -1,4 +1,4 @@
-"""Names for sizes that are free: OpenVINO writes all of them ``?``, ONNX names them, and equal names mean equal sizes."""
+"""Names for free sizes: OpenVINO writes all of them ``?``; in ONNX equal names mean equal sizes."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def tensor_name(port: Any) -> str:
 
 
 def output_name(port: Any) -> str:
-    """The name of a model's output: the tensor's; in files without these, the node's, with the port if it has several."""
+    """The name of a model's output: the tensor's; where that has none, the node's, and the port if it has several."""
     read = port.get_node().input_value(0)
     node = read.get_node()
     several = node.get_output_size() > 1

@@ -93,7 +93,9 @@ def _backprop(*, grouped: bool) -> Emit:
             else:
                 totals = [f + e - want for f, e, want in zip(full, extra, wanted, strict=True)]
                 extra = [e + max(-total, 0) for e, total in zip(extra, totals, strict=True)]
-                pads = split_pads([max(total, 0) for total in totals], upper=kind != "same_lower")
+                pads = split_pads(
+                    [max(total, 0) for total in totals], upper=kind == "same_lower"
+                )  # here the odd one is in front
         # ONNX takes what is added behind only below the stride; the rest of it is a negative pad in no runtime.
         legal = all(0 <= e < max(s, d) for e, s, d in zip(extra, strides, dilations, strict=True))
         op.refuse_unless(legal, f"an output padding of {extra} is not one that ONNX takes")

@@ -40,7 +40,8 @@ def _non_max_suppression(op: Operation, w: Writer) -> Sequence[ir.Value]:
     return results
 
 
-_ALIGNED: Final = {"asymmetric": "output_half_pixel", "half_pixel": "half_pixel"}
+# Found by comparing what both compute: OpenVINO's plain half_pixel is none of ONNX's.
+_ALIGNED: Final = {"asymmetric": "output_half_pixel", "half_pixel_for_nn": "half_pixel"}
 
 
 def _roi_align(op: Operation, w: Writer) -> ir.Value:

@@ -46,6 +46,7 @@ def _mvn(op: Operation, w: Writer) -> ir.Value:
 
 def _lrn(op: Operation, w: Writer) -> ir.Value:
     op.refuse_unless(op.axes(1) == [1], "ONNX normalizes local responses across channels only")
+    # A bias that is no integer, OpenVINO's CPU plugin cuts to one (2026.4: 2.5 counts as 2); the specification does not.
     numbers = {key: float(op.attributes[key]) for key in ("alpha", "beta", "bias")}
     return w.op("LRN", op.input(0), size=int(op.attributes["size"]), **numbers)
 
@@ -55,6 +56,12 @@ def _normalize_l2(op: Operation, w: Writer) -> ir.Value:
     total = w.reduce("ReduceSumSquare", op.input(0), op.axes(1))
     joined = "Add" if str(op.attributes["eps_mode"]).lower() == "add" else "Max"
     return w.op("Div", op.input(0), w.op("Sqrt", w.op(joined, total, w.like(float(op.attributes["eps"]), op))))
+
+
+def _grn(op: Operation, w: Writer) -> ir.Value:
+    """X / sqrt(sum of x^2 over channels + bias)."""
+    total = w.reduce("ReduceSumSquare", op.input(0), [1])
+    return w.op("Div", op.input(0), w.op("Sqrt", w.op("Add", total, w.like(float(op.attributes["bias"]), op))))
 
 
 def _group_normalization(op: Operation, w: Writer) -> ir.Value:
@@ -71,6 +78,7 @@ def _group_normalization(op: Operation, w: Writer) -> ir.Value:
 
 TABLE: Final[dict[str, Emit]] = {
     "BatchNormInference": _batch_norm,
+    "GRN": _grn,
     "GroupNormalization": _group_normalization,
     "LRN": _lrn,
     "MVN": _mvn,

@@ -14,7 +14,7 @@ from fewbits.frontends.openvino.writer import Writer
 Emit = Callable[[Operation, Writer], ir.Value | Sequence[ir.Value]]
 
 
-def _window(op: Operation, *, extend: bool) -> dict[str, Any]:
+def _window(op: Operation, *, counts_pads: bool = False) -> dict[str, Any]:
     kernel, strides = (list(map(int, op.attributes[key])) for key in ("kernel", "strides"))
     dilations = list(map(int, op.attributes.get("dilations") or [1] * len(kernel)))
     places = window_pads(op, kernel, strides, dilations)
@@ -23,8 +23,12 @@ def _window(op: Operation, *, extend: bool) -> dict[str, Any]:
         window["dilations"] = dilations
     if op.attributes.get("rounding_type", "floor") == "floor" or "auto_pad" in places:
         return window
-    extended = _extended(op, window, dilations) if extend else None
-    return {**window, "pads": extended} if extended is not None else {**window, "ceil_mode": 1}
+    extended = _extended(op, window, dilations)
+    if extended is not None:
+        return {**window, "pads": extended}
+    # OpenVINO counts what hangs over as padding, ONNX does not.
+    op.refuse_unless(not counts_pads, "an average over padding whose sizes are rounded up, of free size")
+    return {**window, "ceil_mode": 1}
 
 
 def _extended(op: Operation, window: dict[str, Any], dilations: list[int]) -> list[int] | None:
@@ -45,7 +49,7 @@ def _extended(op: Operation, window: dict[str, Any], dilations: list[int]) -> li
 
 
 def _max_pool(op: Operation, w: Writer) -> Sequence[ir.Value]:
-    window = _window(op, extend=True)
+    window = _window(op)
     if not op.used(1):
         return [w.op("MaxPool", op.input(0), **window)]
     op.refuse_unless(int(op.attributes.get("axis", 0)) == 0, "indices that start anew at an axis have no counterpart")
@@ -55,7 +59,7 @@ def _max_pool(op: Operation, w: Writer) -> Sequence[ir.Value]:
 
 def _avg_pool(op: Operation, w: Writer) -> ir.Value:
     exclude = bool(op.attributes["exclude-pad"])
-    window = _window(op, extend=exclude)
+    window = _window(op, counts_pads=not exclude)
     sizes = (op.dims(0) or ())[2:]
     if list(sizes) == window["kernel_shape"] and not any(window.get("pads", [1])):
         return w.op("GlobalAveragePool", op.input(0))

@@ -105,7 +105,7 @@ def _scales_of_sizes(dims: Any, results: Any, axes: list[int]) -> list[float] | 
 
 def _sizes(op: Operation, w: Writer, axes: list[int]) -> ir.Value:
     """All sizes, as ONNX takes them: those in front are read from the input."""
-    rank, dims, results = op.rank(), op.dims(0) or (), op.result_dims() or ()
+    rank, results = op.rank(), op.result_dims() or ()
     if None not in results:
         return w.integers(*(size or 0 for size in results))
     op.refuse_unless(axes == list(range(rank - len(axes), rank)), "sizes of axes that are not the last")

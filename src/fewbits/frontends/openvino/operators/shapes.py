@@ -103,6 +103,7 @@ TABLE: Final[dict[str, Emit]] = {
     "Broadcast": _broadcast,
     "Convert": _convert,
     "ConvertLike": _convert,
+    "Identity": lambda op, w: w.op("Identity", op.input(0)),
     "NonZero": _non_zero,
     "OneHot": _one_hot,
     "Range": _range,
