@@ -15,6 +15,7 @@ from fewbits.frontends.openvino.operators import REFUSED, TABLE
 NodeFactory = pytest.importorskip("openvino.utils.node_factory").NodeFactory
 opset = pytest.importorskip("openvino").opset15
 o1 = pytest.importorskip("openvino").opset1
+opset2 = pytest.importorskip("openvino").opset2
 o8 = pytest.importorskip("openvino").opset8
 o9 = pytest.importorskip("openvino").opset9
 Build = Callable[[Net], Any]
@@ -81,12 +82,13 @@ def lstm(n: Net, kind: str, direction: str, **given: Any) -> list[Any]:
     return list(node.outputs())
 
 
-UNARY = ["abs", "acos", "asin", "asinh", "atan", "ceiling", "cos", "cosh", "erf", "exp", "floor", "negative", "relu", "sigmoid", "sign", "sin", "sinh", "softplus", "softsign", "tan", "tanh", "hswish", "hsigmoid", "mish", "swish"]
-BINARY = ["add", "subtract", "multiply", "divide", "maximum", "minimum", "squared_difference", "equal", "not_equal", "less", "greater"]
+UNARY = """abs acos asin asinh atan ceiling cos cosh erf exp floor hsigmoid hswish mish negative relu sigmoid sign sin
+    sinh softplus softsign swish tan tanh"""
+BINARY = "add divide equal greater less maximum minimum multiply not_equal squared_difference subtract"
 
 CASES: dict[str, Build] = {
-    **{name: lambda n, f=name: getattr(opset, f)(n.x(2, 5, low=-0.9, high=0.9)) for name in UNARY},
-    **{name: lambda n, f=name: getattr(opset, f)(n.x(2, 3, 4), n.x(3, 1, low=1)) for name in BINARY},
+    **{name: lambda n, f=name: getattr(opset, f)(n.x(2, 5, low=-0.9, high=0.9)) for name in UNARY.split()},
+    **{name: lambda n, f=name: getattr(opset, f)(n.x(2, 3, 4), n.x(3, 1, low=1)) for name in BINARY.split()},
     "acosh": lambda n: opset.acosh(n.x(2, 5, low=1.1, high=3)),
     "atanh": lambda n: opset.atanh(n.x(2, 5, low=-0.9, high=0.9)),
     "log": lambda n: opset.log(n.x(2, 5, low=0.1)),
@@ -145,6 +147,9 @@ CASES: dict[str, Build] = {
     ),
     "convolution valid": lambda n: conv(n, n.x(1, 3, 8, 9), n.w(4, 3, 3, 3), auto_pad="valid"),
     "convolution of free size": lambda n: conv(n, n.x(-1, 3, -1, -1), n.w(4, 3, 2, 2), auto_pad="same_upper"),
+    "convolution with bias": lambda n: opset.add(conv(n, n.x(1, 3, 9, 9), n.w(4, 3, 3, 3)), const(n.w(1, 4, 1, 1))),
+    "convolution with a number": lambda n: opset.add(const(0.5), conv(n, n.x(1, 3, 9, 9), n.w(4, 3, 3, 3))),
+    "convolution with a plane": lambda n: opset.add(conv(n, n.x(1, 3, 5, 5), n.w(4, 3, 3, 3)), const(n.w(4, 3, 3))),
     "group convolution": lambda n: group(n, n.x(1, 6, 7, 7), n.w(3, 4, 2, 3, 3)),
     "depthwise": lambda n: group(n, n.x(-1, 6, 7, 7), n.w(6, 1, 1, 3, 3), pads_begin=[1, 1], pads_end=[1, 1]),
     "backprop": lambda n: back(n, n.x(1, 3, 5, 5), n.w(3, 4, 3, 3), pads_begin=[1, 1], pads_end=[1, 1]),
@@ -176,7 +181,7 @@ CASES: dict[str, Build] = {
     "mvn last axes": lambda n: opset.mvn(n.x(2, 3, 4), i64(-1), True, 1e-3, "inside_sqrt"),
     "mvn channels": lambda n: opset.mvn(n.x(2, 3, 4, 4), i64(1), True, 1e-3, "outside_sqrt"),
     "mvn centred": lambda n: opset.mvn(n.x(2, 3, 4, 4), i64(2, 3), False, 1e-3, "inside_sqrt"),
-    "mvn 2": lambda n: pytest.importorskip("openvino").opset2.mvn(n.x(2, 3, 4, 4), False, True, 1e-3),
+    "mvn 2": lambda n: opset2.mvn(n.x(2, 3, 4, 4), False, True, 1e-3),
     "lrn": lambda n: opset.lrn(n.x(1, 7, 3, 3), i64(1), 0.3, 0.75, 1.0, 5),
     "normalize l2": lambda n: opset.normalize_l2(n.x(1, 7, 3, 3), i64(1), 0.3, "add"),
     "normalize l2 max": lambda n: opset.normalize_l2(n.x(1, 7, 3, 3), i64(1), 9.0, "max"),

@@ -10,6 +10,8 @@ import onnx_ir as ir
 import pytest
 from openvino_nets import Net, assert_same, both, kinds
 
+from fewbits.engines import ENGINES
+from fewbits.engines.base import Options
 from fewbits.errors import ModelError
 from fewbits.frontends.openvino.quantized import Quantized, fake_quantized, grid
 from fewbits.graph import queries
@@ -136,11 +138,13 @@ def test_weights_stay_integers_through_changes_of_layout(tmp_path: Path) -> None
 def test_weights_in_four_bits_are_held_in_eight(tmp_path: Path) -> None:
     net = Net()
     numbers = np.random.default_rng(3).integers(-8, 8, (5, 7))
+    scale = np.linspace(0.1, 0.5, 5, dtype=np.float32).reshape(5, 1)
     integers = opset.constant(numbers.astype(np.int8), dtype=openvino.Type.i4)
-    weights = opset.multiply(opset.convert(integers, "f32"), const(np.linspace(0.1, 0.5, 5).reshape(5, 1)))
-    model, ours, theirs = both(net, opset.matmul(net.x(2, 7), weights, False, True), tmp_path)
+    weights = opset.multiply(opset.convert(integers, "f32"), const(scale))
+    model, _, theirs = both(net, opset.matmul(net.x(2, 7), weights, False, True), tmp_path)
     np.testing.assert_array_equal(stored(model, "int8")[0], numbers.T)
-    assert_same(ours, theirs)
+    # ONNX Runtime makes one kernel of DequantizeLinear and MatMul that rounds the activations to 8 bits as well.
+    assert_same(ENGINES["openvino"].compile(model, Options()).run(net.feeds), theirs)
 
 
 def test_weights_that_are_quantized_each_run_become_integers(tmp_path: Path) -> None:
@@ -185,7 +189,7 @@ def test_a_range_that_is_none_is_refused(low: float, high: float) -> None:
 
 def test_an_empty_range_in_a_file_is_one_line(tmp_path: Path) -> None:
     net = Net()
-    with pytest.raises(ModelError, match="FakeQuantize.*empty or not finite"):
+    with pytest.raises(ModelError, match=r"FakeQuantize.*empty or not finite"):
         both(net, fake(net.x(4), 1.0, 1.0), tmp_path)
 
 

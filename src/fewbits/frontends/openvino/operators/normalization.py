@@ -46,7 +46,7 @@ def _mvn(op: Operation, w: Writer) -> ir.Value:
 
 def _lrn(op: Operation, w: Writer) -> ir.Value:
     op.refuse_unless(op.axes(1) == [1], "ONNX normalizes local responses across channels only")
-    # A bias that is no integer, OpenVINO's CPU plugin cuts to one (2026.4: 2.5 counts as 2); the specification does not.
+    # OpenVINO's CPU plugin (2026.4) counts a bias of 2.5 as 2; its specification does not.
     numbers = {key: float(op.attributes[key]) for key in ("alpha", "beta", "bias")}
     return w.op("LRN", op.input(0), size=int(op.attributes["size"]), **numbers)
 
