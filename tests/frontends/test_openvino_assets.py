@@ -72,7 +72,9 @@ def test_onnx_to_ir_and_back(tmp_path: Path, name: str, converted: bool) -> None
         assert str(ours.shape) == str(theirs.shape)
     feeds = numbers(model)
     assert deviation(on_onnxruntime(model, feeds), on_onnxruntime(original, feeds)) < 1e-5
-    assert len(model.graph) <= len(original.graph) * 1.2
+    # A Gemm is a MatMul, a Mul and an Add there; nothing else may grow.
+    gemms = sum(1 for node in original.graph if node.op_type == "Gemm")
+    assert len(model.graph) <= len(original.graph) + 2 * gemms + 4
 
 
 @pytest.mark.parametrize("name", OTHERS)

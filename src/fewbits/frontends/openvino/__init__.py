@@ -9,8 +9,8 @@ from onnx_ir.passes import common
 
 from fewbits.errors import ModelError
 from fewbits.frontends.onnx import normalise
-from fewbits.frontends.openvino.bias import join_biases
 from fewbits.frontends.openvino.build import build
+from fewbits.frontends.openvino.joins import join_biases, join_clips
 from fewbits.frontends.openvino.reading import read
 
 
@@ -30,6 +30,7 @@ def load(path: Path) -> ir.Model:
         raise ModelError(error.what, where=f"{path}: {error.where}".rstrip(": "), fix=error.fix) from error
     common.RemoveUnusedNodesPass()(model)
     join_biases(model)
+    join_clips(model)
     model = normalise(model)
     model.meta["frontend"] = phrase
     return model
