@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fewbits.errors import ModelError
-from fewbits.frontends.openvino.operation import Key, dims_of, key_of
+from fewbits.frontends.openvino.operation import Key, dims_of, key_of, label_of
 from fewbits.frontends.openvino.quantized import Known, Quantized, fake_quantized
 from fewbits.frontends.openvino.types import FLOATS, TYPES, array_of
 from fewbits.libraries import openvino
@@ -29,7 +29,7 @@ _NOT_EVALUATED: Final = frozenset({"RandomUniform", "Multinomial", "FakeQuantize
 _EIGHT_BITS: Final = frozenset({"i8", "u8", "i4", "u4"})
 # A file of a few bytes must not ask for memory without end: results may grow to this many times what they came from.
 _MOST_GROWTH: Final = 4
-_ALWAYS_ALLOWED: Final = 1 << 22
+_ALWAYS_ALLOWED: Final = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -92,12 +92,18 @@ def _computed(node: Any, inputs: list[Array]) -> list[Known] | None:
     ):
         return None
     allowed = max(_ALWAYS_ALLOWED, _MOST_GROWTH * sum(array.size for array in inputs))
-    for output in node.outputs():
-        dims = dims_of(output)
-        if dims is None or math.prod(size or 1 for size in dims) > allowed:
-            return None
+    shapes = [dims_of(output) for output in node.outputs()]
+    if None in shapes:
+        return None
+    if any(math.prod(size or 1 for size in dims or ()) > allowed for dims in shapes):
+        raise ModelError(
+            f"constants would grow to {shapes[0]}", where=label_of(node), fix="export the model with its sizes checked"
+        )
     library = openvino()
-    results = [library.Tensor(o.get_element_type(), [d or 0 for d in dims_of(o) or ()]) for o in node.outputs()]
+    results = [
+        library.Tensor(o.get_element_type(), [d or 0 for d in dims or ()])
+        for o, dims in zip(node.outputs(), shapes, strict=True)
+    ]
     try:
         done = node.evaluate(results, [library.Tensor(np.require(array, requirements=["C", "W"])) for array in inputs])
     except (RuntimeError, TypeError, ValueError):
