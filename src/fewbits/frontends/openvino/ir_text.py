@@ -96,7 +96,7 @@ class _Text:
             raise WireError("the text is nested or long beyond any model's")
         if not self._open and tag == "net":
             self.version = _number(attributes.get("version", "0"))
-        elif tag == "data" and "offset" in attributes:
+        elif tag == "data" and {"offset", "size"} <= set(attributes):  # PriorBox has an offset of another kind
             self._weights(attributes)
         elif self._open == ["net", "layers"] and tag == "layer":
             self.edges.setdefault(attributes.get("id", ""), [])
@@ -105,7 +105,7 @@ class _Text:
         self._open.append(tag)
 
     def _weights(self, attributes: dict[str, str]) -> None:
-        offset, size = _number(attributes["offset"]), _number(attributes.get("size", "0"))
+        offset, size = _number(attributes["offset"]), _number(attributes["size"])
         if offset < 0 or size < 0:
             raise WireError(f"weights at {offset} of {size} bytes")
         self.weights_end = max(self.weights_end, offset + size)

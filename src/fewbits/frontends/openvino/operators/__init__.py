@@ -25,6 +25,7 @@ from fewbits.frontends.openvino.operators import (
     shapes,
     slicing,
     space,
+    ssd,
 )
 from fewbits.frontends.openvino.writer import Writer
 
@@ -45,6 +46,7 @@ TABLE: Final[dict[str, Emit]] = {
     **resize.TABLE,
     **quantize.TABLE,
     **detection.TABLE,
+    **ssd.TABLE,
     **fourier.TABLE,
     **recurrent.TABLE,
 }
