@@ -10,10 +10,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from fewbits.engines.openvino import first_line, library
 from fewbits.errors import EngineError, ModelError, OutputError
 from fewbits.files import whole_folder
 from fewbits.graph.files import as_file
+from fewbits.libraries import openvino as library
+from fewbits.libraries import openvino_sentence
 
 
 def save_ir(
@@ -40,7 +41,7 @@ def save_ir(
         try:
             model = openvino.Core().read_model(str(file))
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot read it: {first_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot read it: {openvino_sentence(error)}") from error
         if half_io:
             model = _with_half_io(openvino, model)
         with whole_folder(path) as scratch:

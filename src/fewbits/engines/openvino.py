@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import statistics
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from fewbits.engines.base import Arrays, Engine, Mode, OpTime, Options, Profile,
 from fewbits.engines.capability import Capability
 from fewbits.errors import EngineError, InputError, UnsupportedError
 from fewbits.graph.files import as_file
+from fewbits.libraries import openvino, openvino_sentence
 from fewbits.numerics.tensors import TensorSpec
 
 _HINTS: dict[Mode, str] = {"latency": "LATENCY", "throughput": "THROUGHPUT"}
@@ -62,25 +62,9 @@ CAPABILITY = Capability(
 )
 
 
-def library() -> Any:
-    """The library, without its telemetry: importing it would write to the home folder and call home.
-
-    OpenVINO takes a stub where the telemetry package cannot be imported; it is hidden while OpenVINO loads.
-    """
-    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-        try:
-            import openvino
-        finally:
-            del sys.modules["openvino_telemetry"]
-    import openvino
-
-    return openvino
-
-
 @functools.cache
 def _core() -> Any:
-    return library().Core()
+    return openvino().Core()
 
 
 @dataclass(frozen=True)
@@ -95,7 +79,7 @@ class OpenVino(Engine):
     @property
     def version(self) -> str:
         """The installed version, such as ``2026.4.1``."""
-        return str(library().__version__).split("-")[0]
+        return str(openvino().__version__).split("-")[0]
 
     def devices(self) -> tuple[str, ...]:
         """The plugin devices found here; AUTO, HETERO:… and MULTI:… of them can be used as well."""
@@ -181,7 +165,7 @@ def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> t
             _to_batch_one(model)
             compiled = core.compile_model(model, options.device, {**settings, "PERF_COUNT": profiling})
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO cannot compile it: {first_line(error)}") from error
+        raise EngineError(f"OpenVINO cannot compile it: {openvino_sentence(error)}") from error
     for device, got in _granted(compiled, options.device).items():
         if got != _ELEMENT[options.precision]:
             raise UnsupportedError(f"asked for {options.precision}, this {device} would execute {got}")
@@ -210,14 +194,6 @@ def _to_batch_one(model: Any) -> None:
         model.reshape(shapes)
 
 
-def first_line(error: Exception) -> str:
-    """The sentence that helps in an OpenVINO error, without the places in its source."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # OpenVINO leads with "Exception from src/...:123:"; the sentence that helps comes after it.
-    useful = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
-    return " ".join((useful or lines or [type(error).__name__])[:3])[:300]
-
-
 class _Session(Session):
     def __init__(self, compiled: Any, settings: Mapping[str, str]) -> None:
         self._requests: list[Any] = []
@@ -235,7 +211,7 @@ class _Session(Session):
         try:
             request.infer(inputs, share_inputs=True, share_outputs=True)
         except RuntimeError as error:
-            raise EngineError(f"OpenVINO cannot run it: {first_line(error)}") from error
+            raise EngineError(f"OpenVINO cannot run it: {openvino_sentence(error)}") from error
         return {spec.name: request.get_output_tensor(index).data for index, spec in enumerate(self.outputs)}
 
     def close(self) -> None:

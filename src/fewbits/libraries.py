@@ -1,0 +1,30 @@
+"""Foreign libraries that several rooms use: how they are imported, and what of their errors helps a person."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+def openvino() -> Any:
+    """OpenVINO, without its telemetry: importing it would write to the home folder and call home.
+
+    OpenVINO takes a stub where the telemetry package cannot be imported; it is hidden while OpenVINO loads.
+    """
+    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        try:
+            import openvino
+        finally:
+            del sys.modules["openvino_telemetry"]
+    import openvino
+
+    return openvino
+
+
+def openvino_sentence(error: Exception) -> str:
+    """The sentence that helps in an OpenVINO error, without the places in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # OpenVINO leads with "Exception from src/...:123:"; the sentence that helps comes after it.
+    useful = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
+    return " ".join((useful or lines or [type(error).__name__])[:3])[:300]
