@@ -7,6 +7,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from fewbits.frontends.caffe.moments import Moments
 from fewbits.frontends.caffe.step import Step
 
 
@@ -26,13 +27,13 @@ def dropout(step: Step) -> list[ir.Value]:
 def relu(step: Step) -> list[ir.Value]:
     """max(x, 0) + negative_slope min(x, 0)."""
     slope = step.params.number("negative_slope", 0.0)
-    step.mean_square_out = step.mean_square[0] * (1 + slope * slope) / 2
+    step.moments_out = step.moments[0].relu(slope)
     return [step.op("LeakyRelu", [step.x], {"alpha": slope}) if slope else step.op("Relu", [step.x])]
 
 
 def relu6(step: Step) -> list[ir.Value]:
     """min(max(x, 0), 6)."""
-    step.mean_square_out = step.mean_square[0] / 2
+    step.moments_out = step.moments[0].relu()
     return [step.op("Clip", [step.x, step.number(0, "min"), step.number(6, "max")])]
 
 
@@ -51,30 +52,30 @@ def prelu(step: Step) -> list[ir.Value]:
     if len(sizes) < 2:
         raise step.error("it needs channels on axis 1")
     slope = step.blob(0, (1,) if shared else (sizes[1],), filler="filler", start=0.25)
-    step.mean_square_out = step.mean_square[0] * (1 + float(np.mean(np.square(slope)))) / 2
+    step.moments_out = step.moments[0].relu(float(np.mean(slope)))
     shape = (1,) if shared else (sizes[1], *[1] * (len(sizes) - 2))
     return [step.op("PRelu", [step.x, step.constant(slope.reshape(shape), "slope")])]
 
 
 def elu(step: Step) -> list[ir.Value]:
-    """x above 0, alpha (exp(x) - 1) below."""
+    """X above 0, alpha (exp(x) - 1) below."""
     return [step.op("Elu", [step.x], {"alpha": step.params.number("alpha", 1.0)})]
 
 
 def sigmoid(step: Step) -> list[ir.Value]:
     """1 / (1 + exp(-x))."""
-    step.mean_square_out = 0.3
+    step.moments_out = Moments(0.5, 0.05)
     return [step.op("Sigmoid", [step.x])]
 
 
 def tanh(step: Step) -> list[ir.Value]:
     """tanh(x)."""
-    step.mean_square_out = min(1.0, step.mean_square[0])
+    step.moments_out = Moments(0.0, min(0.5, step.moments[0].square))
     return [step.op("Tanh", [step.x])]
 
 
 def swish(step: Step) -> list[ir.Value]:
-    """x sigmoid(beta x)."""
+    """X sigmoid(beta x)."""
     gate = step.op("Sigmoid", [_affine(step, step.params.number("beta", 1.0), 0.0)], part="gate")
     return [step.op("Mul", [step.x, gate])]
 
@@ -104,7 +105,7 @@ def power(step: Step) -> list[ir.Value]:
 
 
 def exponential(step: Step) -> list[ir.Value]:
-    """base ^ (shift + scale x), base e by default: exp(log(base) (shift + scale x))."""
+    """Base ^ (shift + scale x), base e by default: exp(log(base) (shift + scale x))."""
     base, log_base = step.params.number("base", -1.0), 1.0
     if base != -1:
         if base <= 0:
@@ -128,7 +129,7 @@ def logarithm(step: Step) -> list[ir.Value]:
 def _affine(step: Step, scale: float, shift: float, last: bool = False) -> ir.Value:
     """Scale x + shift without what does nothing; the last node of a layer bears the layer's name."""
     x = step.x
-    step.mean_square_out = step.mean_square[0] * scale * scale + shift * shift
+    step.moments_out = step.moments[0].affine(scale, shift)
     if scale != 1:
         x = step.op("Mul", [x, step.number(scale, "scale")], part="" if last and not shift else "scaled")
     if shift:

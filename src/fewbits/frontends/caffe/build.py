@@ -9,6 +9,7 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from fewbits.errors import ModelError
+from fewbits.frontends.caffe.moments import Moments, mixture
 from fewbits.frontends.caffe.net import Input, Layer, Net, wire
 from fewbits.frontends.caffe.normalization import absorbs
 from fewbits.frontends.caffe.parameters import Parameters
@@ -50,9 +51,9 @@ def build(net: Net, weights: Weights) -> tuple[ir.Model, list[str]]:
 def _build(net: Net, weights: Weights, *, free: bool) -> ir.Model:
     wiring = wire(net.inputs, net.layers)
     values: dict[Version, ir.Value] = {}
-    squares: dict[Version, float] = {}
+    moments: dict[Version, Moments] = {}
     for item in net.inputs:
-        values[-1, item.name], squares[-1, item.name] = _input(net, item, free), 1.0
+        values[-1, item.name], moments[-1, item.name] = _input(net, item, free), Moments()
     scales = _absorbed(net, wiring.sources, wiring.readers)
     writer = Writer()
     for index, (layer, sources) in enumerate(zip(net.layers, wiring.sources, strict=True)):
@@ -63,7 +64,7 @@ def _build(net: Net, weights: Weights, *, free: bool) -> ir.Model:
             inputs=tuple(values[source] for source in sources),
             writer=writer,
             weights=weights,
-            mean_square=tuple(squares[source] for source in sources),
+            moments=tuple(moments[source] for source in sources),
             scale=net.layers[scales[index]] if index in scales else None,
             absorbed=index in scales.values(),
         )
@@ -73,10 +74,9 @@ def _build(net: Net, weights: Weights, *, free: bool) -> ir.Model:
         for top, value in zip(layer.tops, made, strict=True):
             _check_size(step, value, free)
             values[index, top] = value
-            out = step.mean_square_out
-            squares[index, top] = sum(step.mean_square) / len(step.mean_square) if out is None else out
+            moments[index, top] = step.moments_out or mixture(step.moments)
     outputs = _outputs(net, writer, values, wiring.open)
-    _name(net, values, outputs)
+    _name(net, values, outputs, writer)
     graph = ir.Graph(
         [values[-1, item.name] for item in net.inputs],
         list(outputs),
@@ -142,9 +142,7 @@ def _unknown(params: Parameters, name: str) -> ModelError:
     )
 
 
-def _absorbed(
-    net: Net, sources: tuple[tuple[Version, ...], ...], readers: dict[Version, list[int]]
-) -> dict[int, int]:
+def _absorbed(net: Net, sources: tuple[tuple[Version, ...], ...], readers: dict[Version, list[int]]) -> dict[int, int]:
     """Index of a BatchNorm → index of the Scale that alone reads it."""
     found = {}
     for index, layer in enumerate(net.layers):
@@ -177,23 +175,34 @@ def _outputs(
             value = values[version] = writer.op("Identity", [value], {}, net.layers[version[0]].name)
         found[value] = name
     if not found:
-        raise ModelError("no output", where=net.layers[0].fields.path if net.layers else net.name, fix="give a network that computes")
+        raise ModelError(
+            "no output", where=net.layers[0].fields.path if net.layers else net.name, fix="give a network that computes"
+        )
     return found
 
 
-def _name(net: Net, values: dict[Version, ir.Value], outputs: dict[ir.Value, str]) -> None:
+def _name(net: Net, values: dict[Version, ir.Value], outputs: dict[ir.Value, str], writer: Writer) -> None:
     """Values bear their blob's name; of a blob that in-place layers write again the last version does.
 
     The earlier ones are told apart by their layer: "conv1.conv1", "conv1.relu1". Inputs keep theirs in any case.
+    Values inside a layer bear their node's name.
     """
     last = {version[1]: value for version, value in values.items()}
     taken = {item.name: values[-1, item.name] for item in net.inputs}
     for value, name in outputs.items():
         taken.setdefault(name, value)
     for (index, blob), value in values.items():
-        if index < 0 or value.is_initializer() or value.name in taken and taken[value.name] is value:
+        if index < 0 or value.is_initializer() or (value.name in taken and taken[value.name] is value):
             continue
         name = blob if last[blob] is value and taken.get(blob, value) is value else f"{blob}.{net.layers[index].name}"
-        while taken.setdefault(name, value) is not value:
-            name += "_"
-        value.name = name
+        _give(value, name, taken)
+    for node in writer.tape.nodes:
+        for value in node.outputs:
+            if value.name not in taken:
+                _give(value, node.name or node.op_type, taken)
+
+
+def _give(value: ir.Value, name: str, taken: dict[str, ir.Value]) -> None:
+    while taken.setdefault(name, value) is not value:
+        name += "_"
+    value.name = name

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from functools import reduce
 
 import numpy as np
 import onnx_ir as ir
 
+from fewbits.frontends.caffe.moments import Moments, mixture, total
 from fewbits.frontends.caffe.step import Step
 
 _OPERATIONS = ("PROD", "SUM", "MAX")
@@ -18,18 +20,20 @@ def eltwise(step: Step) -> list[ir.Value]:
     operation = step.params.choice("operation", _OPERATIONS, "SUM")
     factors = step.params.numbers("coeff")
     if factors and (operation != "SUM" or len(factors) != len(step.inputs)):
-        raise step.error(f"{len(factors)} coefficients for {operation} of {len(step.inputs)} blobs", fix="one each, for SUM")
+        raise step.error(
+            f"{len(factors)} coefficients for {operation} of {len(step.inputs)} blobs", fix="one each, for SUM"
+        )
     shapes = [step.sizes(value) for value in step.inputs]
     if len(set(shapes)) > 1:
         raise step.error(f"its bottoms differ in shape: {' and '.join(str(list(s)) for s in dict.fromkeys(shapes))}")
-    squares = step.mean_square
     if operation == "MAX":
+        step.moments_out = mixture(step.moments).largest(len(step.inputs))
         return [step.op("Max", step.inputs)]
     if operation == "PROD":
-        step.mean_square_out = float(np.prod(squares))
+        step.moments_out = Moments(0.0, math.prod(moments.square for moments in step.moments))
         return [_chain(step, "Mul", list(step.inputs))]
     factors = factors or [1.0] * len(step.inputs)
-    step.mean_square_out = sum(factor**2 * square for factor, square in zip(factors, squares, strict=True))
+    step.moments_out = total([m.affine(factor) for factor, m in zip(factors, step.moments, strict=True)])
     if len(factors) == 2 and factors == [1.0, -1.0]:
         return [step.op("Sub", step.inputs)]
     terms = [

@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from fewbits.frontends.caffe.caffemodel import Blob
 from fewbits.frontends.caffe.fillers import fan_in
+from fewbits.frontends.caffe.moments import Moments
 from fewbits.frontends.caffe.step import Step
 from fewbits.frontends.caffe.windows import per_axis
 
@@ -100,4 +101,4 @@ def inner_product(step: Step) -> list[ir.Value]:
 def _spread(step: Step, weights: Blob, read: float) -> None:
     """The outputs' mean square: independent products add up."""
     if step.weights.random:
-        step.mean_square_out = step.mean_square[0] * read * float(np.mean(np.square(weights)))
+        step.moments_out = Moments(0.0, step.moments[0].square * read * float(np.mean(np.square(weights))))

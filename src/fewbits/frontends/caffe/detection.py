@@ -65,12 +65,16 @@ def _checked(step: Step) -> tuple[np.ndarray, int, Parameters]:
     params, overlap = step.params, step.params.child("nms_param")
     classes = params.integer("num_classes", 0, low=1)
     if len(step.inputs) != 3:
-        raise step.error(f"{len(step.inputs)} bottoms; it reads offsets, scores and priors", fix="refined forms need a retrain")
+        raise step.error(
+            f"{len(step.inputs)} bottoms; it reads offsets, scores and priors", fix="refined forms need a retrain"
+        )
     if step.inputs[2].const_value is None:
         raise step.error("its third bottom is not made by PriorBox layers", fix="connect their joined output")
     priors = step.inputs[2].const_value.numpy()
     if priors.ndim != 3 or priors.shape[:2] != (1, 2) or priors.shape[2] % 4 or not classes:
-        raise step.error(f"priors of shape {list(priors.shape)} for {classes} classes", fix="correct the layers before it")
+        raise step.error(
+            f"priors of shape {list(priors.shape)} for {classes} classes", fix="correct the layers before it"
+        )
     priors = priors.reshape(2, -1, 4)
     if step.fixed(step.x, "puts the detections of all images into one list")[0] != 1:
         raise step.error("it puts the detections of all images into one list", fix="set the batch of the input to 1")
@@ -106,7 +110,9 @@ def _decode(step: Step, priors: np.ndarray, labels: np.ndarray, classes: int) ->
     first, second = step.ops("Split", [offsets, step.indices([2, 2], "halves")], 2, {"axis": axis}, "center_and_size")
     center = step.op("Mul", [first, step.constant(variances[:, :2] * size, "center_factor")], part="moved")
     center = step.op("Add", [center, step.constant((corners[:, :2] + corners[:, 2:]) / 2, "centers")], part="center")
-    grown = step.op("Exp", [step.op("Mul", [second, step.constant(variances[:, 2:], "growth")], part="log")], part="exp")
+    grown = step.op(
+        "Exp", [step.op("Mul", [second, step.constant(variances[:, 2:], "growth")], part="log")], part="exp"
+    )
     half = step.op("Mul", [grown, step.constant(size / 2, "half_sizes")], part="half")
     ends = [step.op(op_type, [center, half], part=part) for op_type, part in (("Sub", "low"), ("Add", "high"))]
     return step.op("Concat", ends, {"axis": axis}, "boxes")
@@ -136,7 +142,9 @@ def _rows(step: Step, chosen: ir.Value, scores: ir.Value, boxes: ir.Value, label
     index = step.op("Gather", [chosen, step.indices([0], "class")], {"axis": 1}, "class_index")  # [rows, 1]
     known = step.constant(labels.astype(np.float32), "label_numbers")
     label = step.op("Gather", [known, index], {"axis": 0}, "label")
-    image = step.op("Mul", [step.op("Cast", [index], float32, "as_float"), step.number(0, "image")], part="image_number")
+    image = step.op(
+        "Mul", [step.op("Cast", [index], float32, "as_float"), step.number(0, "image")], part="image_number"
+    )
     score = step.op("Unsqueeze", [scores, column], part="score")
     rows = step.op("Concat", [image, label, score, boxes], {"axis": 1}, "rows")
     return step.op("Unsqueeze", [rows, step.indices([0, 1], "outer")])

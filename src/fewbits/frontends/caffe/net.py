@@ -85,7 +85,13 @@ def _layer(fields: Parameters, index: int, old: bool) -> Layer:
     else:
         shared = [parameter.text("name") for parameter in fields.messages("param")]
     return Layer(
-        name, kind, fields.message.line, tuple(fields.texts("bottom")), tuple(fields.texts("top")), fields, tuple(shared)
+        name,
+        kind,
+        fields.message.line,
+        tuple(fields.texts("bottom")),
+        tuple(fields.texts("top")),
+        fields,
+        tuple(shared),
     )
 
 
@@ -114,7 +120,8 @@ def _inputs(fields: Parameters) -> tuple[Input, ...]:
         flat = fields.integers("input_dim", low=1)
         if len(flat) != 4 * len(names):
             raise fields.error(
-                f"{len(flat)} input_dim for {len(names)} inputs, each of which takes four", fix="give an input_shape each"
+                f"{len(flat)} input_dim for {len(names)} inputs, each of which takes four",
+                fix="give an input_shape each",
             )
         shapes = [tuple(flat[at : at + 4]) for at in range(0, len(flat), 4)]
     if len(shapes) != len(names):

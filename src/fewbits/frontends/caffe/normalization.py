@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from fewbits.frontends.caffe.caffemodel import Blob
+from fewbits.frontends.caffe.moments import Moments
 from fewbits.frontends.caffe.net import Layer
 from fewbits.frontends.caffe.step import Step
 
@@ -27,16 +28,18 @@ def batch_norm(step: Step) -> list[ir.Value]:
     if step.scale is not None:
         gamma, beta = scale_and_bias(step, step.scale, (channels,))
     held = [step.constant(gamma, "gamma"), step.constant(beta, "beta")]
-    step.mean_square_out = float(np.mean(np.square(gamma)))
+    step.moments_out = Moments(float(np.mean(beta)), float(np.mean(np.square(gamma))))
     if not step.params.truth("use_global_stats", True):
         step.mixes_samples("normalizes by the statistics of its batch (use_global_stats: false)")
         if sizes[0] != 1 or len(sizes) < 3:
-            raise step.error("it normalizes by the statistics of a batch", fix="train it on and use use_global_stats: true")
+            raise step.error(
+                "it normalizes by the statistics of a batch", fix="train it on and use use_global_stats: true"
+            )
         return [step.op("InstanceNormalization", [step.x, *held], {"epsilon": eps})]
     factor = float(step.blob(2, (1,), start=1.0)[0])
     inverse = 1 / factor if factor else 0.0
     mean = step.blob(0, (channels,), start=0.0) * np.float32(inverse)
-    variance = step.blob(1, (channels,), start=step.mean_square[0]) * np.float32(inverse)
+    variance = step.blob(1, (channels,), start=step.moments[0].square) * np.float32(inverse)
     statistics = [step.constant(mean, "mean"), step.constant(variance, "variance")]
     return [step.op("BatchNormalization", [step.x, *held, *statistics], {"epsilon": eps})]
 
@@ -75,7 +78,7 @@ def scale(step: Step) -> list[ir.Value]:
         beta = step.blob(0, shape, filler="bias_filler", start=0.0)
     else:
         gamma, beta = scale_and_bias(step, step.layer, shape)
-        step.mean_square_out = step.mean_square[0] * float(np.mean(np.square(gamma)))
+        step.moments_out = step.moments[0].affine(float(np.mean(gamma)), float(np.mean(beta)))
         made = step.op("Mul", [step.x, step.constant(gamma.reshape(place), "gamma")], part="product" if bias else "")
         if not bias:
             return [made]
@@ -138,7 +141,7 @@ def normalize(step: Step) -> list[ir.Value]:
     everywhere, shared = params.truth("across_spatial", True), params.truth("channel_shared", True)
     factor = step.blob(0, (1,) if shared else (sizes[1],), filler="scale_filler", start=1.0)
     axes = [1, 2, 3] if everywhere else [1]
-    step.mean_square_out = float(np.mean(np.square(factor))) / math.prod(sizes[axis] for axis in axes)
+    step.moments_out = Moments(0.0, float(np.mean(np.square(factor))) / math.prod(sizes[axis] for axis in axes))
     total = step.op("ReduceSumSquare", [step.x], {"axes": axes, "keepdims": 1}, "squares")
     total = step.op("Add", [total, step.number(params.number("eps", 1e-10), "eps")], part="not_zero")
     unit = step.op("Div", [step.x, step.op("Sqrt", [total], part="norm")], part="unit")
@@ -157,5 +160,10 @@ def mvn(step: Step) -> list[ir.Value]:
     squares = step.op("Mul", [centered, centered], part="squares")
     variance = step.op("ReduceMean", [squares], {"axes": axes, "keepdims": 1}, "variance")
     deviation = step.op("Sqrt", [variance], part="deviation")
-    step.mean_square_out = 1.0
-    return [step.op("Div", [centered, step.op("Add", [deviation, step.number(params.number("eps", 1e-9), "eps")], part="not_zero")])]
+    step.moments_out = Moments()
+    return [
+        step.op(
+            "Div",
+            [centered, step.op("Add", [deviation, step.number(params.number("eps", 1e-9), "eps")], part="not_zero")],
+        )
+    ]

@@ -11,6 +11,8 @@ lies within H + 2p: padding counts, overhang does not.
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 
 from fewbits.frontends.caffe.step import Step
@@ -28,6 +30,7 @@ def pooling(step: Step) -> list[ir.Value]:
     if method == "STOCHASTIC":
         raise step.error("stochastic pooling has no operator in ONNX", fix="use MAX or AVE")
     if params.truth("global_pooling", False):
+        _estimate(step, method, math.prod(space))
         return [step.op("GlobalMaxPool" if method == "MAX" else "GlobalAveragePool", [step.x])]
     kernel = per_axis(step, "kernel_size", "kernel", 2, None, low=1)
     pads = per_axis(step, "pad", "pad", 2, 0)
@@ -38,9 +41,15 @@ def pooling(step: Step) -> list[ir.Value]:
             raise step.error(f"a window of {k} does not fit {size} with {pad} of padding")
         ends.append(_end(step, size, k, pad, stride))
     attributes = {"kernel_shape": kernel, "strides": strides}
+    _estimate(step, method, math.prod(kernel))
     if method == "MAX":
         return [step.op("MaxPool", [step.x], attributes | {"pads": [*pads, *ends]})]
     return [_average(step, pads, ends, attributes)]
+
+
+def _estimate(step: Step, method: str, count: int) -> None:
+    before = step.moments[0]
+    step.moments_out = before.largest(count) if method == "MAX" else before.average(count)
 
 
 def _end(step: Step, size: int, k: int, pad: int, stride: int) -> int:
@@ -50,7 +59,9 @@ def _end(step: Step, size: int, k: int, pad: int, stride: int) -> int:
     out = (room // stride if down or not step.params.truth("ceil_mode", True) else -(-room // stride)) + 1
     if (out - 1) * stride >= size + pad:
         if not pad:
-            raise step.error(f"its last window starts beyond the input of {size}", fix="use a kernel of at least its stride")
+            raise step.error(
+                f"its last window starts beyond the input of {size}", fix="use a kernel of at least its stride"
+            )
         out -= 1
     return max(0, (out - 1) * stride + k - size - pad)
 

@@ -27,8 +27,7 @@ def prior_box(step: Step) -> list[ir.Value]:
     image = step.sizes(step.inputs[1])[2:]
     height, width = (_given(step, "img", axis) or size for axis, size in zip("hw", image, strict=True))
     step_h, step_w = (
-        _pace(step, axis) or size / count
-        for axis, size, count in (("h", height, rows), ("w", width, columns))
+        _pace(step, axis) or size / count for axis, size, count in (("h", height, rows), ("w", width, columns))
     )
     sizes = np.array(_sizes(step))
     if rows * columns * len(sizes) * 8 > _MOST_NUMBERS:

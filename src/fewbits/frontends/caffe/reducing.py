@@ -6,6 +6,7 @@ import math
 
 import onnx_ir as ir
 
+from fewbits.frontends.caffe.moments import Moments
 from fewbits.frontends.caffe.step import Step
 
 # By Caffe's names in the order of their numbers, from 1 on.
@@ -18,7 +19,7 @@ def softmax(step: Step) -> list[ir.Value]:
     axis = step.axis(1)
     if axis == 0:
         step.mixes_samples("is a softmax over the batch")
-    step.mean_square_out = 1 / max(step.sizes(step.x)[axis], 1) ** 2
+    step.moments_out = Moments(1 / max(step.sizes(step.x)[axis], 1), 0.0)
     return [step.op("Softmax", [step.x], {"axis": axis})]
 
 
@@ -45,7 +46,7 @@ def argmax(step: Step) -> list[ir.Value]:
 
 
 def reduction(step: Step) -> list[ir.Value]:
-    """coeff times the sum, absolute sum, sum of squares or mean over all axes from ``axis`` on."""
+    """Coeff times the sum, absolute sum, sum of squares or mean over all axes from ``axis`` on."""
     params, rank = step.params, len(step.sizes(step.x))
     operation, axis = params.choice("operation", _REDUCTIONS, "SUM"), step.axis(0)
     if axis == 0:

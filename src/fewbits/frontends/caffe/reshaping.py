@@ -21,7 +21,9 @@ def reshape(step: Step) -> list[ir.Value]:
     end = rank if count == -1 else axis + count
     wanted = params.child("shape").integers("dim", low=-1)
     if end > rank or wanted.count(-1) > 1:
-        raise step.error(f"{wanted} from axis {axis} to {end} of {list(old)}", fix="use one -1 at most, and axes there are")
+        raise step.error(
+            f"{wanted} from axis {axis} to {end} of {list(old)}", fix="use one -1 at most, and axes there are"
+        )
     new = [*old[:axis], *wanted, *old[end:]]
     for index, size in enumerate(wanted, axis):
         if size == 0:
@@ -68,7 +70,9 @@ def permute(step: Step) -> list[ir.Value]:
 def crop(step: Step) -> list[ir.Value]:
     """The first bottom cut to the second's size on the axes from ``axis`` on, starting at the offsets."""
     if len(step.inputs) != 2:
-        raise step.error(f"it has {len(step.inputs)} bottoms", fix="give the blob to cut and the one of the size wanted")
+        raise step.error(
+            f"it has {len(step.inputs)} bottoms", fix="give the blob to cut and the one of the size wanted"
+        )
     old, like, axis = step.sizes(step.x), step.sizes(step.inputs[1]), step.axis(2)
     if len(like) != len(old):
         raise step.error(f"it cuts {list(old)} to {list(like)}, which has other axes")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fewbits.errors import ModelError
 from fewbits.frontends.caffe.caffemodel import Blob
+from fewbits.frontends.caffe.moments import Moments
 from fewbits.frontends.caffe.net import Layer
 from fewbits.frontends.caffe.parameters import Parameters
 from fewbits.frontends.caffe.weights import Weights
@@ -27,8 +28,8 @@ class BatchMatters(Exception):
 class Step:
     """One layer being written.
 
-    ``mean_square`` is the estimate for the layer's inputs (random weights are drawn by it); a conversion that changes
-    it sets ``mean_square_out``. ``scale`` is the Scale layer that a BatchNorm takes in, ``absorbed`` tells a Scale
+    ``moments`` are the estimates for the layer's inputs (random weights are drawn by them); a conversion that changes
+    them sets ``moments_out``. ``scale`` is the Scale layer that a BatchNorm takes in, ``absorbed`` tells a Scale
     layer that this has happened.
     """
 
@@ -37,10 +38,10 @@ class Step:
     inputs: tuple[ir.Value, ...]
     writer: Writer
     weights: Weights
-    mean_square: tuple[float, ...]
+    moments: tuple[Moments, ...]
     scale: Layer | None = None
     absorbed: bool = False
-    mean_square_out: float | None = None
+    moments_out: Moments | None = None
 
     @property
     def x(self) -> ir.Value:
@@ -86,7 +87,7 @@ class Step:
         """Blob ``index`` of the layer (or of another, with its ``params``); see ``Weights.blob``."""
         params = params or self.params
         rule = params.child(filler) if filler and params.has(filler) else None
-        return self.weights.blob(of or self.layer, index, shape, rule, start, self.mean_square[0])
+        return self.weights.blob(of or self.layer, index, shape, rule, start, self.moments[0].square)
 
     def sizes(self, value: ir.Value) -> tuple[int, ...]:
         """The shape, 0 for a batch that is left free (as Reshape writes "keep it")."""

@@ -60,7 +60,7 @@ def _input(layer: Layer) -> Input:
     if shape is None:
         raise layer.fields.error(
             "the size of its data stands in no field",
-            fix=f'give a deploy.prototxt, or replace it by an Input layer: input_param {{ shape {{ dim: 1 … }} }} with '
+            fix=f"give a deploy.prototxt, or replace it by an Input layer: input_param {{ shape {{ dim: 1 … }} }} with "
             f'top: "{layer.tops[0]}"',
         )
     return Input(layer.tops[0], shape, layer.line)

@@ -14,7 +14,9 @@ def per_axis(step: Step, name: str, short: str, axes: int, default: int | None, 
     params, single = step.params, (f"{short}_h", f"{short}_w")
     if any(params.has(one) for one in single):
         if params.has(name) or axes != 2:
-            raise step.error(f"{' and '.join(single)} do not go with {name} or with {axes} axes", fix="give one of them")
+            raise step.error(
+                f"{' and '.join(single)} do not go with {name} or with {axes} axes", fix="give one of them"
+            )
         if default is None and not all(params.has(one) for one in single):
             raise step.error(f"{' and '.join(single)} belong together", fix="give both")
         return [params.integer(one, default or 0, low=low) for one in single]
