@@ -137,7 +137,8 @@ def by_opencv(prototxt: Path, weights: Path | None, inputs: Arrays, outputs: lis
     net = cv2.dnn.readNetFromCaffe(str(prototxt), *([str(weights)] if weights else []))
     for name, array in inputs.items():
         net.setInput(array, name)
-    return dict(zip(outputs, net.forward([last[name] for name in outputs]), strict=True))
+    known = set(net.getLayerNames())
+    return dict(zip(outputs, net.forward([n if last[n] not in known else last[n] for n in outputs]), strict=True))
 
 
 def deviation(ours: Array, theirs: Array) -> float:

@@ -12,7 +12,7 @@ from fewbits.frontends.caffe.step import Step
 
 
 def same(step: Step) -> list[ir.Value]:
-    """Dropout, Split, Silence's like: every top is the bottom."""
+    """Split and Silence: every top is the bottom, and there may be none."""
     return [step.x] * len(step.layer.tops)
 
 
@@ -69,7 +69,7 @@ def sigmoid(step: Step) -> list[ir.Value]:
 
 
 def tanh(step: Step) -> list[ir.Value]:
-    """tanh(x)."""
+    """Hyperbolic tangent."""
     step.moments_out = Moments(0.0, min(0.5, step.moments[0].square))
     return [step.op("Tanh", [step.x])]
 

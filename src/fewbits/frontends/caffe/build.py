@@ -14,7 +14,7 @@ from fewbits.frontends.caffe.net import Input, Layer, Net, wire
 from fewbits.frontends.caffe.normalization import absorbs
 from fewbits.frontends.caffe.parameters import Parameters
 from fewbits.frontends.caffe.schema import FIELDS, NESTED
-from fewbits.frontends.caffe.step import BatchMatters, Step
+from fewbits.frontends.caffe.step import BatchError, Step
 from fewbits.frontends.caffe.table import LAYERS, Rule
 from fewbits.frontends.caffe.weights import Weights
 from fewbits.frontends.caffe.writer import FREE_BATCH, OPSET, Writer
@@ -36,10 +36,10 @@ def build(net: Net, weights: Weights) -> tuple[ir.Model, list[str]]:
     batches = {item.shape[0] for item in net.inputs if len(item.shape) > 1}
     if len(batches) != 1 or batches == {1}:
         return _build(net, weights, free=False), []
-    given, [batch] = f"the file's batch of {min(batches)}", batches
+    given = f"the file's batch of {min(batches)}"
     try:
         return _build(net, weights, free=True), [f"{given} is left free"]
-    except BatchMatters as error:
+    except BatchError as error:
         single = tuple(replace(item, shape=(1, *item.shape[1:])) for item in net.inputs)
         reason = str(error)
     try:
@@ -189,13 +189,11 @@ def _name(net: Net, values: dict[Version, ir.Value], outputs: dict[ir.Value, str
     """
     last = {version[1]: value for version, value in values.items()}
     taken = {item.name: values[-1, item.name] for item in net.inputs}
-    for value, name in outputs.items():
-        taken.setdefault(name, value)
     for (index, blob), value in values.items():
-        if index < 0 or value.is_initializer() or (value.name in taken and taken[value.name] is value):
-            continue
-        name = blob if last[blob] is value and taken.get(blob, value) is value else f"{blob}.{net.layers[index].name}"
-        _give(value, name, taken)
+        if index >= 0 and not value.is_initializer() and taken.get(value.name or "") is not value:
+            blob = outputs.get(value, blob)
+            whole = last[blob] is value and blob not in taken
+            _give(value, blob if whole else f"{blob}.{net.layers[index].name}", taken)
     for node in writer.tape.nodes:
         for value in node.outputs:
             if value.name not in taken:

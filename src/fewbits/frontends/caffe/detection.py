@@ -7,8 +7,9 @@ Of a prior box with center p, size s and variances v, and an offset l (``bbox_ut
     CORNER_SIZE   corners = prior + v l s
 
 (no v with ``variance_encoded_in_target``). Each class keeps its ``top_k`` best above the confidence threshold and
-suppresses overlaps; of all classes together the ``keep_top_k`` best remain, as rows of (image, class, score, x1, y1, x2,
-y2) by class and falling score: [1, 1, rows, 7]. Caffe writes a row of -1 where there is nothing; here there is no row.
+suppresses overlaps; of all classes together the ``keep_top_k`` best remain, as rows of (image, class, score, x1, y1,
+x2, y2) by class and falling score: [1, 1, rows, 7]. Caffe writes a row of -1 where there is nothing; here there
+is no row.
 """
 
 from __future__ import annotations

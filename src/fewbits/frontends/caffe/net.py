@@ -80,10 +80,7 @@ def _layer(fields: Parameters, index: int, old: bool) -> Layer:
     kind = OLD_TYPES.get(kind, kind) if old else kind
     name = fields.text("name") or f"{kind}_{index}"
     fields = Parameters(fields.message, fields.path, f"layer '{name}' ({kind})")
-    if old:
-        shared = fields.texts("param")
-    else:
-        shared = [parameter.text("name") for parameter in fields.messages("param")]
+    shared = fields.texts("param") if old else [parameter.text("name") for parameter in fields.messages("param")]
     return Layer(
         name,
         kind,

@@ -12,7 +12,7 @@ _MOST_TILES = 1 << 20
 
 
 def reshape(step: Step) -> list[ir.Value]:
-    """The axes from ``axis`` on, ``num_axes`` of them, take the given sizes: 0 keeps one, a single -1 takes the rest."""
+    """The axes from ``axis`` on, ``num_axes`` of them, take the given sizes: 0 keeps one, -1 takes the rest."""
     params, old = step.params, step.sizes(step.x)
     rank = len(old)
     axis = params.integer("axis", 0, low=-rank - 1, high=rank)
@@ -32,7 +32,7 @@ def reshape(step: Step) -> list[ir.Value]:
             new[index] = old[index]
     if 0 in old and new[:1] != [0]:
         step.mixes_samples(f"gives its batch a size of its own ({wanted})")
-    kept = 1 if new[:1] == old[:1] and new[:1] != [-1] else 0
+    kept = int(bool(new) and bool(old) and new[0] == old[0])
     if -1 in new:
         known, total = math.prod(size for size in new[kept:] if size != -1), math.prod(old[kept:])
         if not known or total % known:

@@ -20,7 +20,7 @@ from fewbits.frontends.caffe.weights import Weights
 from fewbits.frontends.caffe.writer import Attributes, Inputs, Writer
 
 
-class BatchMatters(Exception):
+class BatchError(Exception):
     """A layer computes across samples or needs to know how many there are; ``str`` says which and why."""
 
 
@@ -98,7 +98,7 @@ class Step:
         """The shape where every size must be known.
 
         Raises:
-            BatchMatters: the batch is free.
+            BatchError: the batch is free.
         """
         sizes = self.sizes(value)
         if 0 in sizes:
@@ -108,7 +108,7 @@ class Step:
     def mixes_samples(self, why: str) -> None:
         """Say that the result of one sample depends on the others; only a batch of one is safe then."""
         if any(0 in self.sizes(value) for value in self.inputs):
-            raise BatchMatters(f"layer '{self.layer.name}' ({self.layer.type}) {why}")
+            raise BatchError(f"layer '{self.layer.name}' ({self.layer.type}) {why}")
 
     def axis(self, default: int, *, name: str = "axis", rank: int | None = None) -> int:
         """An axis of the first input counted from the front; negative ones count from the back."""

@@ -72,7 +72,8 @@ class Trained:
             )
         if [size for size in found.shape if size != 1] != [size for size in shape if size != 1]:
             raise ModelError(
-                f"blob {index + 1} of layer '{layer.name}' has shape {list(found.shape)}, the prototxt says {list(shape)}",
+                f"blob {index + 1} of layer '{layer.name}' has shape {list(found.shape)}, "
+                f"the prototxt says {list(shape)}",
                 where=str(self._path),
                 fix="give the .caffemodel that belongs to this prototxt",
             )
