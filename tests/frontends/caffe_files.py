@@ -49,6 +49,7 @@ def messages(packed: bool = True) -> dict[str, Callable[..., Any]]:
         ("diff", 6, _KINDS.TYPE_FLOAT, True, ""),
         ("shape", 7, _KINDS.TYPE_MESSAGE, False, "BlobShape"),
         ("double_data", 8, _KINDS.TYPE_DOUBLE, True, ""),
+        ("raw_data_type", 10, _KINDS.TYPE_INT32, False, ""),
         ("raw_data", 12, _KINDS.TYPE_BYTES, False, ""),
     )
     message(

@@ -58,7 +58,8 @@ AGAINST_OPENCV: dict[str, tuple[str, str, list[Array]]] = {
     ),
     "grouped, two axes apart": (
         "Convolution",
-        "convolution_param { num_output: 4 kernel_h: 3 kernel_w: 1 pad_h: 1 pad_w: 0 stride_h: 1 stride_w: 2 group: 2 }",
+        "convolution_param { num_output: 4 kernel_h: 3 kernel_w: 1 pad_h: 1 pad_w: 0 stride_h: 1 stride_w: 2 "
+        "group: 2 }",
         weights((4, 3, 3, 1), (4,)),
     ),
     "deconvolution": (
@@ -72,7 +73,11 @@ AGAINST_OPENCV: dict[str, tuple[str, str, list[Array]]] = {
         weights((6, 1, 4, 4)),
     ),
     "inner product": ("InnerProduct", "inner_product_param { num_output: 5 }", weights((5, 594), (5,))),
-    "inner product of axis 2": ("InnerProduct", "inner_product_param { num_output: 5 axis: 2 }", weights((5, 99), (5,))),
+    "inner product of axis 2": (
+        "InnerProduct",
+        "inner_product_param { num_output: 5 axis: 2 }",
+        weights((5, 99), (5,)),
+    ),
     "batch norm": ("BatchNorm", "batch_norm_param { eps: 0.01 use_global_stats: true }", BATCH_NORM),
     "scale": ("Scale", "scale_param { bias_term: true }", weights((6,), (6,))),
     "scale without bias": ("Scale", "", weights((6,))),
@@ -151,9 +156,7 @@ def test_pooling_has_the_sizes_and_the_divisor_of_caffe(
 ) -> None:
     prototxt, model = files(tmp_path, net(one("Pooling", f"pooling_param {{ pool: {pool} {window} }}"), shape=shape))
     x = numbers(shape)
-    np.testing.assert_allclose(
-        converted(prototxt, model, {"x": x})["y"], pooled(x, pool, window), rtol=1e-5, atol=1e-6
-    )
+    np.testing.assert_allclose(converted(prototxt, model, {"x": x})["y"], pooled(x, pool, window), rtol=1e-5, atol=1e-6)
 
 
 def pooled(x: Array, pool: str, window: str) -> Array:
@@ -283,7 +286,7 @@ def test_a_layer_computes_its_equation(case: str, tmp_path: Path) -> None:
 
 def test_slice_split_silence_and_crop(tmp_path: Path) -> None:
     text = net(
-        'name: "cut" type: "Slice" bottom: "x" top: "a" top: "b" top: "c" slice_param { slice_point: 1 slice_point: 4 }',
+        'name: "cut" type: "Slice" bottom: "x" top: "a" top: "b" top: "c" slice_param { slice_point: [1, 4] }',
         'name: "halves" type: "Slice" bottom: "c" top: "c1" top: "c2"',
         'name: "twice" type: "Split" bottom: "b" top: "b1" top: "b2"',
         'name: "crop" type: "Crop" bottom: "b1" bottom: "small" top: "y" crop_param { axis: 2 offset: 1 offset: 3 }',
@@ -329,9 +332,7 @@ def test_a_scale_joins_the_batch_norm_it_alone_reads(tmp_path: Path) -> None:
     prototxt, model = files(tmp_path, net(*layers), blobs)
     made = caffe.load(prototxt, weights=model, random_weights=False, seed=0)
     assert [(node.name, node.op_type) for node in made.graph] == [("bn", "BatchNormalization"), ("relu", "Relu")]
-    np.testing.assert_allclose(
-        converted(prototxt, model, {"x": x})["x2"], np.maximum(scaled, 0), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(converted(prototxt, model, {"x": x})["x2"], np.maximum(scaled, 0), rtol=1e-5, atol=1e-5)
 
     twice = [layers[0], layers[1].replace('top: "x2"', 'top: "y"'), 'name: "a" type: "AbsVal" bottom: "x2" top: "z"']
     got: Arrays = converted(*files(tmp_path, net(*twice), blobs), {"x": x})

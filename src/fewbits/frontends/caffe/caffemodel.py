@@ -2,7 +2,8 @@
 
 The message (``caffe.proto``): NetParameter has ``layers`` = 2 (V1: name = 4, blobs = 6) and ``layer`` = 100 (name = 1,
 blobs = 7). BlobProto has num, channels, height, width = 1 to 4, data = 5 (float), shape = 7 (dim = 1), double_data = 8;
-repeated numbers come packed (one piece) or each with its own tag. NVIDIA's fork keeps raw bytes in 12 instead.
+repeated numbers come packed (one piece) or each with its own tag. NVIDIA's fork has raw_data = 12 instead, of the type
+raw_data_type = 10: doubles, floats or half floats.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ Blob = NDArray[np.float32]
 
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 _NET_LAYERS = {2: (4, 6), 100: (1, 7)}  # field of the net → fields of name and blobs in its layers
-_LEGACY, _SHAPE, _RAW = (1, 2, 3, 4), 7, 12
+_LEGACY, _SHAPE, _RAW_TYPE, _RAW = (1, 2, 3, 4), 7, 10, 12
+_RAW_TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f8"), 1: np.dtype("<f4"), 2: np.dtype("<f2")}
 _NUMBERS: dict[int, np.dtype[Any]] = {5: np.dtype("<f4"), 8: np.dtype("<f8")}
 _MOST_LAYERS = 100_000
 _MOST_BLOBS = 1_000
@@ -91,7 +93,7 @@ class _Reader:
         return self.layer, [self._blob(*place) for place in places]
 
     def _blob(self, start: int, stop: int) -> Blob:
-        legacy, shape, pieces = [0, 0, 0, 0], None, list[NDArray[Any]]()
+        legacy, shape, raw, pieces = [0, 0, 0, 0], None, _RAW_TYPES[0], list[NDArray[Any]]()
         at = start
         while at < stop:
             field = self._field(at, stop)
@@ -106,8 +108,12 @@ class _Reader:
                 legacy[field.number - 1] = field.start
             elif field.number == _SHAPE and field.wire == _BYTES:
                 shape = self._dims(field)
-            elif field.number == _RAW:
-                raise self._error("a blob of raw bytes, which only NVIDIA's fork writes", at, "save it with BVLC Caffe")
+            elif field.number == _RAW_TYPE and field.wire == _VARINT:
+                if field.start not in _RAW_TYPES:
+                    raise self._error(f"raw numbers of the unknown type {field.start}", at, "save it with BVLC Caffe")
+                raw = _RAW_TYPES[field.start]
+            elif field.number == _RAW and field.wire == _BYTES:
+                pieces.append(self._packed(raw, field))
             at = field.stop
         numbers = pieces[0] if len(pieces) == 1 else np.concatenate(pieces or [np.empty(0, np.float32)])
         if shape is None:
