@@ -291,7 +291,7 @@ FAULTS: dict[str, tuple[str, str]] = {
     "three sizes": (NET.replace("input_dim: 3", ""), "3 input_dim for 1 inputs"),
     "an absurd input": (NET.replace("input_dim: 8", "input_dim: 99999999"), "holds more than"),
     "absurd outputs": (NET.replace("num_output: 4", "num_output: 1000000000000"), "num_output is '1000000000000'"),
-    "absurd weights": (NET.replace("num_output: 4", "num_output: 2000000000"), "more than 536870912 parameters"),
+    "absurd weights": (NET.replace("num_output: 4", "num_output: 2000000000"), "more than 268435456 parameters"),
     "no outputs": (NET.replace("num_output: 4", ""), "num_output is missing"),
     "a kernel too large": (NET.replace("kernel_size: 3", "kernel_size: 11"), "reaches over 11 does not fit 8"),
     "groups that do not divide": (NET.replace("pad: 1", "group: 2"), "2 groups do not divide 3 channels"),

@@ -22,13 +22,17 @@ from fewbits.frontends.caffe.step import Step
 
 _CODES = ("", "CORNER", "CENTER_SIZE", "CORNER_SIZE")
 _LOWEST = -3.4e38
+_MOST_CLASSES = 1 << 16
 
 
 def detection_output(step: Step) -> list[ir.Value]:
     """(offsets [1, P * 4] or [1, P * C * 4], scores [1, P * C], priors [1, 2, P * 4]) → [1, 1, rows, 7]."""
     params = step.params
     priors, classes, overlap = _checked(step)
-    labels = np.array([label for label in range(classes) if label != params.integer("background_label_id", 0, low=-1)])
+    background = params.integer("background_label_id", 0, low=-1)
+    labels = np.array([label for label in range(classes) if label != background], np.int64)
+    if not len(labels):
+        raise step.error("no class but the background", fix="correct num_classes")
     boxes = _decode(step, priors, labels, classes)
     scores = step.reshape(step.inputs[1], (len(priors[0]), classes), "scores")
     scores = step.op("Transpose", [scores], {"perm": [1, 0]}, "by_class")
@@ -64,7 +68,7 @@ def detection_output(step: Step) -> list[ir.Value]:
 def _checked(step: Step) -> tuple[np.ndarray, int, Parameters]:
     """(corners and variances [2, P, 4], number of classes, the parameters of suppression)."""
     params, overlap = step.params, step.params.child("nms_param")
-    classes = params.integer("num_classes", 0, low=1)
+    classes = params.integer("num_classes", 0, low=1, high=_MOST_CLASSES)
     if len(step.inputs) != 3:
         raise step.error(
             f"{len(step.inputs)} bottoms; it reads offsets, scores and priors", fix="refined forms need a retrain"

@@ -15,8 +15,8 @@ from fewbits.frontends.caffe.caffemodel import Blob
 from fewbits.frontends.caffe.net import Layer
 from fewbits.frontends.caffe.parameters import Parameters
 
-# Twice the largest published network; a file format of 2 GiB holds no more.
-_MOST_NUMBERS = 1 << 29
+# Twice the largest published network (VGG-19: 144 million).
+_MOST_NUMBERS = 1 << 28
 
 
 class Weights(Protocol):
