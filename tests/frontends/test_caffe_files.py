@@ -260,6 +260,8 @@ def test_no_weights_names_both_ways_out(tmp_path: Path) -> None:
 
 FAULTS: dict[str, tuple[str, str]] = {
     "nothing": ("", "no layers"),
+    "nothing that runs": ('layer { type: "ReLU" include { phase: TRAIN } }', "no input"),
+    "inputs alone": (NET.split("layer {")[0] + 'layer { type: "Silence" bottom: "data" }', "no output"),
     "a cut": (NET[:-30], "the file ends inside a message opened in line 7 - the file may be cut off"),
     "a stray brace": (NET + "}", "line 8: expected the name of a field, found '}'"),
     "no value": ("layer { name: }", "line 1: a value is missing"),

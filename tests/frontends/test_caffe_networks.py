@@ -121,7 +121,7 @@ def test_topologies_compute_what_opencv_computes(name: str, tmp_path: Path) -> N
         assert deviation(ours, theirs) < 1e-4
 
 
-# (score, data, preprocessing) as the README has them; squeezenet_v1.0 scores its 68.00 too, in ten times the time.
+# (score, data, preprocessing) as the README has them; squeezenet_v1.0 scores its 68.00 too, at a longer run.
 ACCURACY: dict[str, tuple[float, str, dict[str, Any]]] = {
     "samplenet": (
         72.00,

@@ -92,7 +92,7 @@ def _input(net: Net, item: Input, free: bool) -> ir.Value:
     if math.prod(item.shape) > _MOST_NUMBERS:
         raise ModelError(
             f"input '{item.name}' of shape {list(item.shape)} holds more than {_MOST_NUMBERS} numbers",
-            where=f"{net.layers[0].fields.path}: line {item.line}" if net.layers else item.name,
+            where=f"{net.path}: line {item.line}",
             fix="correct its shape",
         )
     shape = ir.Shape([FREE_BATCH, *item.shape[1:]] if free else item.shape)
@@ -175,9 +175,7 @@ def _outputs(
             value = values[version] = writer.op("Identity", [value], {}, net.layers[version[0]].name)
         found[value] = name
     if not found:
-        raise ModelError(
-            "no output", where=net.layers[0].fields.path if net.layers else net.name, fix="give a network that computes"
-        )
+        raise ModelError("no output", where=net.path, fix="give a network that computes")
     return found
 
 

@@ -44,6 +44,7 @@ class Net:
     """What the file describes; ``notes`` are sentences about what was left out."""
 
     name: str
+    path: str
     inputs: tuple[Input, ...]
     layers: tuple[Layer, ...]
     notes: list[str] = field(default_factory=list)
@@ -68,7 +69,7 @@ def read(path: Path) -> Net:
     for layer in made:
         if layer.type == "Input":
             inputs += _input_layer(layer)
-    return Net(fields.text("name", path.stem), inputs, tuple(made), notes)
+    return Net(fields.text("name", path.stem), str(path), inputs, tuple(made), notes)
 
 
 def _layer(fields: Parameters, index: int, old: bool) -> Layer:

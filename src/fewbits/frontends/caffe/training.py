@@ -51,8 +51,8 @@ def deployed(net: Net) -> Net:
         elif layer.type != "Input":
             layers.append(layer)
     if not inputs:
-        raise ModelError("no input", where=net.layers[0].fields.path, fix="add an Input layer with its shape")
-    return Net(net.name, tuple(inputs), tuple(layers), notes)
+        raise ModelError("no input", where=net.path, fix="add an Input layer with its shape")
+    return replace(net, inputs=tuple(inputs), layers=tuple(layers), notes=notes)
 
 
 def _input(layer: Layer) -> Input:
