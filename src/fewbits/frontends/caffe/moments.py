@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _TINY = 1e-12
+_HUGE = 1e30
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Moments:
     @property
     def square(self) -> float:
         """The mean square."""
-        return self.mean**2 + self.variance
+        return min(self.mean * self.mean + self.variance, _HUGE)
 
     def affine(self, scale: float, shift: float = 0.0) -> Moments:
         """Of scale x + shift."""
@@ -42,7 +43,7 @@ class Moments:
         above, squares = self.mean * share + deviation * density, self.square * share + self.mean * deviation * density
         mean = (1 - slope) * above + slope * self.mean
         square = (1 - slope**2) * squares + slope**2 * self.square
-        return Moments(mean, max(square - mean**2, 0.0))
+        return Moments(mean, max(square - mean * mean, 0.0))
 
     def largest(self, count: int) -> Moments:
         """Of the largest of so many: mean + deviation sqrt(ln n), variance / (1 + ln n), right to 15 % for 1 to 100."""
@@ -62,4 +63,4 @@ def total(terms: Sequence[Moments]) -> Moments:
 def mixture(parts: Sequence[Moments]) -> Moments:
     """Of blobs put side by side."""
     mean = sum(part.mean for part in parts) / len(parts)
-    return Moments(mean, max(sum(part.square for part in parts) / len(parts) - mean**2, 0.0))
+    return Moments(mean, max(sum(part.square for part in parts) / len(parts) - mean * mean, 0.0))

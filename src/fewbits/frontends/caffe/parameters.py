@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,6 +11,7 @@ from fewbits.frontends.caffe.text import Field, Message
 
 T = TypeVar("T")
 _LARGEST = (1 << 31) - 1
+_LARGEST_FLOAT = 3.4028235e38
 _TRUTH = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
@@ -46,16 +46,16 @@ class Parameters:
         return self._all(name, read, "a whole number")
 
     def number(self, name: str, default: float) -> float:
-        """One finite number."""
+        """One number that FP32 holds."""
         return self._last(self.numbers(name), default)
 
     def numbers(self, name: str) -> list[float]:
-        """All finite numbers of a repeated field."""
+        """All numbers of a repeated field, each within FP32."""
 
         def read(text: str) -> float:
             number = float(text[:-1] if text[-1:] in "fF" and text[-2:-1].isdigit() else text)
-            if not math.isfinite(number):
-                raise ValueError("finite")
+            if not abs(number) <= _LARGEST_FLOAT:
+                raise ValueError("not a finite FP32 number")
             return number
 
         return self._all(name, read, "a number")

@@ -16,6 +16,7 @@ from fewbits.frontends.caffe.step import Step
 
 _VARIANCE = 0.1
 _MOST_NUMBERS = 1 << 26
+_FARTHEST = 1e6  # widths of the image
 
 
 def prior_box(step: Step) -> list[ir.Value]:
@@ -38,6 +39,8 @@ def prior_box(step: Step) -> list[ir.Value]:
     corners = np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=-1) / [width, height, width, height]
     if params.truth("clip", False):
         corners = corners.clip(0, 1)
+    if not np.abs(corners).max() < _FARTHEST:
+        raise step.error("its boxes lie nowhere near the image", fix="correct its sizes, steps and offset")
     variances = np.broadcast_to(_variances(step), corners.shape)
     priors = np.stack([corners.reshape(-1), variances.reshape(-1)])[None]
     return [step.constant(priors.astype(np.float32), "priors")]
