@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fewbits.data import Sample
-from fewbits.engines import Mode
 from fewbits.measurement.speed import time_sessions
-from fewbits.selection.known import Known
+from fewbits.selection.known import MODES, Known
 from fewbits.selection.sessions import Sessions
 
 TURN_S = 0.08
-_MODES: tuple[Mode, ...] = ("latency", "throughput")
 
 
 class Clock:
@@ -32,8 +30,8 @@ class Clock:
 
     def one_round(self, names: Sequence[str], sample: Sample) -> None:
         """One more round with these in it; those that cannot run are left out, and noted as failed."""
-        opened = self._sessions.open((name, mode) for name in names for mode in _MODES)
-        both = [name for name in names if all((name, mode) in opened for mode in _MODES)]
+        opened = self._sessions.open((name, mode) for name in names for mode in MODES)
+        both = [name for name in names if all((name, mode) in opened for mode in MODES)]
         if not both:
             return
         number = len(self._known.rounds)

@@ -75,11 +75,12 @@ class Judge:
             EngineError: the reference failed.
             DataError: no sample can be read, or the outputs are not what the metric judges.
         """
-        stop = min(stop, len(self._samples))
+        stop, late = min(stop, len(self._samples)), time.monotonic() > self._deadline
         at: dict[int, list[str]] = {}
-        for name in names:
-            if name not in self._known.failures and self.reached(name) < stop:
-                at.setdefault(self.reached(name), []).append(name)
+        for name in dict.fromkeys(names):
+            start = self.reached(name)
+            if name not in self._known.failures and start < stop and not (start and late):
+                at.setdefault(start, []).append(name)
         for start, together in at.items():
             for group in self._sessions.groups([(name, self._mode) for name in together]):
                 self._pass([name for name, _ in group], start, stop)

@@ -14,6 +14,8 @@ from fewbits.measurement.records import Memory, Subject, Timing
 from fewbits.progress import Progress
 from fewbits.selection.journal import Journal
 
+MODES: tuple[Mode, ...] = ("latency", "throughput")
+
 
 @dataclass
 class Known:
@@ -26,7 +28,6 @@ class Known:
         evidence: of each (subject, mode) on the first samples of the test data.
         reached: the position in the test data up to which that evidence goes.
         rounds: round by round of the clock, who took part and what it took: ``samples`` and ``ms`` at batch 1, ``fps``.
-        settings: the engine's own words for how each (subject, mode) was compiled.
     """
 
     subjects: dict[str, Subject]
@@ -39,7 +40,6 @@ class Known:
     reached: dict[tuple[str, Mode], int] = field(default_factory=dict)
     rounds: list[Mapping[str, Any]] = field(default_factory=list)
     executed: dict[str, dict[str, float]] = field(default_factory=dict)
-    settings: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
 
     def alive(self) -> list[str]:
         """The subjects that are still in."""
@@ -54,3 +54,8 @@ class Known:
             np.array([turn["fps"] for _, turn in mine]),
             tuple(index for index, _ in mine),
         )
+
+    def settings(self, name: str) -> dict[str, dict[str, str]]:
+        """The engine's own words for how it was compiled, by mode."""
+        found = {mode: self.journal.get("settings", f"{name} {mode}") for mode in MODES}
+        return {mode: settings for mode, settings in found.items() if settings is not None}

@@ -52,7 +52,8 @@ def _measured(trial: Trial, built: Built) -> Measured:
             f"half the file, FP32 execution: {ENGINES[candidate.engine].refuses('f16', known.subjects[name].device)}"
         )
     if accuracy.samples < len(known.evidence[trial.reference, trial.mode].evidence):
-        notes.append(f"its accuracy is that of the first {accuracy.samples} samples: more could not change the choice")
+        why = "" if trial.short() else ": more could not change the choice"
+        notes.append(f"its accuracy is that of the first {accuracy.samples} samples{why}")
     path = known.subjects[name].path
     measurement = Measurement(
         timing=timing,
@@ -60,7 +61,7 @@ def _measured(trial: Trial, built: Built) -> Measured:
         memory=known.memory.get(name),
         executed=known.executed.get(name, {}),
         accuracy=accuracy,
-        settings=known.settings.get(name, {}),
+        settings=known.settings(name),
         notes=tuple(notes),
     )
     return Measured(candidate, built.formats, measurement, (built.file,))

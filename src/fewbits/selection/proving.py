@@ -12,10 +12,9 @@ from fewbits.engines import Arrays, Mode, Session
 from fewbits.errors import EngineError
 from fewbits.measurement.oracle import check_against_oracle
 from fewbits.numerics import NoiseSum
-from fewbits.selection.known import Known
+from fewbits.selection.known import MODES, Known
 from fewbits.selection.sessions import Sessions
 
-_MODES: tuple[Mode, ...] = ("latency", "throughput")
 # Modes split sums differently, which is rounding. A stream that goes wrong leaves less than 10 dB.
 _SAME_DB = 20.0
 # Of so many samples one may turn over on an edge, as a class number does.
@@ -29,14 +28,14 @@ def prove_fp32(
     todo = [name for name in names if known.journal.get("fp32", name) is None]
     if todo:
         known.progress.step("checking FP32 against the ONNX reference evaluator")
-        opened = sessions.open((name, mode) for name in todo for mode in _MODES)
+        opened = sessions.open((name, mode) for name in todo for mode in MODES)
         try:
             faulty = check_against_oracle(model, {f"{n} {m}": s for (n, m), s in opened.items()}, [sample]).faulty()
         except EngineError as error:
             known.progress.warn(f"FP32 could not be checked: {error}")
             return
         for name in todo:
-            known.journal.put("fp32", name, {m: faulty[f"{name} {m}"] for m in _MODES if f"{name} {m}" in faulty})
+            known.journal.put("fp32", name, {m: faulty[f"{name} {m}"] for m in MODES if f"{name} {m}" in faulty})
     for name in names:
         for wrong, sentence in known.journal.get("fp32", name).items():
             known.progress.warn(f"{name} in {wrong} mode {sentence}")

@@ -75,7 +75,10 @@ def run(job: Job, progress: Progress) -> Decision:
     keep = preflight(job.model, job.calibration, job.formats, journal, progress)
     tuned = _calibrate(job, asked, wanted, journal, progress)
     built = _build_all(job, wanted, tuned, keep, journal, progress)
-    trial = _try_all(job, built, journal, progress, start)
+    spent = journal.get("time", "spent") or 0.0
+    trial = _try_all(job, built, journal, progress, start - spent)
+    if journal.added:
+        journal.put("time", "spent", spent + time.monotonic() - start)
     outcomes = outcomes_of(trial, built, [c.name for c in wanted], refused)
     verdict = decide(outcomes, job.budget)
     order = {name: i for i, name in enumerate(c.name for c in (*wanted, *(r.candidate for r in refused)))}
@@ -197,6 +200,10 @@ def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Prog
         trial.look_inside()
     finally:
         trial.close()
+    if len(trial.data.bad):
+        progress.warn(trial.data.bad.sentence("test"))
+    if short := trial.short():
+        progress.warn(f"the time budget left time for {short} of {len(job.test)} test samples")
     return trial
 
 
@@ -207,7 +214,7 @@ def _subject(job: Job, built: Built) -> Subject:
 
 
 def _part_of_time(job: Job, start: float, part: float) -> float:
-    """When this part of the time budget is over."""
+    """When this part of the time budget is over, of which earlier runs in the folder have used their share."""
     return math.inf if job.time_budget_s is None else start + job.time_budget_s * part
 
 

@@ -77,10 +77,9 @@ class Sessions:
         except (EngineError, UnsupportedError) as error:
             self._known.failures[name] = str(error)
             return None
-        settings, key = dict(session.settings), f"{name} {mode}"
+        key = f"{name} {mode}"
         if self._known.journal.get("settings", key) is None:
-            self._known.journal.put("settings", key, settings)
-        self._known.settings.setdefault(name, {})[mode] = settings
+            self._known.journal.put("settings", key, dict(session.settings))
         return session
 
 

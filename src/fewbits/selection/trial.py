@@ -65,7 +65,7 @@ class Trial:
         self.budget, self.mode = budget, budget.mode
         self.reference = ""
         self._plain, self._stored = tuple(plain), set(stored)
-        self._data, self.metric = data, metric
+        self.data, self.metric = data, metric
         self._judge_by, self._finish_by = judge_by, finish_by
         self._sessions = Sessions(self.known)
         self._clock = Clock(self.known, self._sessions, seed)
@@ -131,7 +131,7 @@ class Trial:
         self._judge = Judge(
             self.known,
             self._sessions,
-            self._data,
+            self.data,
             self.metric,
             self.reference,
             mode=self.mode,
@@ -159,7 +159,7 @@ class Trial:
 
     def compare_modes(self) -> None:
         """The mode that does not decide must compute the same, or its speed is withheld."""
-        samples = [sample for _, sample in self._data.between(0, min(_MODE_SAMPLES, len(self._data)))]
+        samples = [sample for _, sample in self.data.between(0, min(_MODE_SAMPLES, len(self.data)))]
         proving.compare_modes(self.known, self._sessions, samples, self.known.alive(), self.mode)
 
     def look_inside(self) -> None:
@@ -178,6 +178,13 @@ class Trial:
         """Of those that may still be chosen the ones that none of the others is faster than for certain."""
         able = [name for name in self.known.alive() if self._able(name)]
         return unbeaten(able, self._gain)
+
+    def short(self) -> int:
+        """The least number of samples seen by one that should have seen more, had there been time; 0 if none should."""
+        judge, whole = self._judged(), len(self.data)
+        due = {name: min(STRETCH, whole) for name in self.known.alive()}
+        due |= dict.fromkeys([self.reference, *self.leaders()], whole)
+        return min((judge.reached(name) for name, samples in due.items() if judge.reached(name) < samples), default=0)
 
     def _plain_alive(self) -> list[str]:
         return [name for name in self._plain if name not in self.known.failures]
@@ -237,9 +244,9 @@ class Trial:
 
     def _sample(self) -> Sample:
         try:
-            return next(self._data.between(0, len(self._data)))[1]
+            return next(self.data.between(0, len(self.data)))[1]
         except StopIteration:
-            raise DataError("no test sample could be read", where=self._data.dataset.name) from None
+            raise DataError("no test sample could be read", where=self.data.dataset.name) from None
 
 
 def until(samples: Iterator[Sample], deadline: float | None) -> Iterator[Sample]:
