@@ -540,7 +540,7 @@ _AS_IN_THIS_PROCESS = """
 import sys
 from fewbits.cli import main
 from fewbits.selection import clocking
-clocking.TURN_S = 0.01
+clocking.SHORT_TURN_S = clocking.TURN_S = 0.01
 main(sys.argv[1:])
 """
 

@@ -16,6 +16,8 @@ from fewbits.selection.known import Known
 from fewbits.selection.sessions import Sessions
 
 STRETCH = 128
+# Of the first samples all outputs are kept, to compare the other mode with.
+OPENING, _OPENING_BYTES = 32, 256 << 20
 # The reference's outputs that are kept for passes to come.
 _TRUTH_BYTES = 256 << 20
 
@@ -47,6 +49,8 @@ class Judge:
         self._mode, self._confidence, self._deadline = mode, confidence, deadline
         self._truth: dict[int, Arrays] = {}
         self._truth_bytes = 0
+        self._opening: dict[str, dict[int, Arrays]] = {}
+        self._opening_bytes = 0
         self._drops: dict[tuple[str, int], Drop] = {}
 
     def reached(self, name: str) -> int:
@@ -104,6 +108,7 @@ class Judge:
                     evaluation.failure = str(error)
                     continue
                 evaluation.add(self._metric, samples, mine, truth)
+                self._keep(name, [index for index, _ in chunk], mine)
             reached = chunk[-1][0] + 1
             self._known.progress.step("accuracy", reached, len(self._samples))
         if time.monotonic() <= self._deadline:
@@ -114,6 +119,17 @@ class Judge:
             seen = _evaluation_json(evaluation) | {"stop": reached}
             self._known.journal.put("evidence", self._key(name, start), seen)
             self._take(name, seen)
+
+    def opening(self, name: str) -> dict[int, Arrays]:
+        """Outputs by position of the first samples, those that this run has seen and kept."""
+        return self._opening.get(name, {})
+
+    def _keep(self, name: str, indices: Sequence[int], outputs: Sequence[Arrays]) -> None:
+        first = {index: arrays for index, arrays in zip(indices, outputs, strict=True) if index < OPENING}
+        size = sum(array.nbytes for arrays in first.values() for array in arrays.values())
+        if self._opening_bytes + size <= _OPENING_BYTES:
+            self._opening_bytes += size
+            self._opening.setdefault(name, {}).update(first)
 
     def _in_time(self, start: int, stop: int) -> Iterator[tuple[int, Sample]]:
         """At least one sample, and then as many as the time leaves."""

@@ -30,6 +30,7 @@ from fewbits.quantization.tune import Bench, Tuned, samples_needed, tune
 from fewbits.selection.build import Built, build
 from fewbits.selection.candidates import candidates
 from fewbits.selection.decide import decide, why_not
+from fewbits.selection.enough import too_few
 from fewbits.selection.journal import CANDIDATES, MODEL, Journal
 from fewbits.selection.outcomes import outcomes_of
 from fewbits.selection.preflight import preflight
@@ -72,6 +73,8 @@ def run(job: Job, progress: Progress) -> Decision:
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe, impossible(job.device, host))
     make_folder(job.folder)
     journal = Journal(job.folder, _fingerprint(job, asked), resume=job.resume)
+    if few := too_few(job.model, job.metric, len(job.test), job.budget):
+        progress.warn(few)
     keep = preflight(job.model, job.calibration, job.formats, journal, progress)
     tuned = _calibrate(job, asked, wanted, journal, progress)
     built = _build_all(job, wanted, tuned, keep, journal, progress)

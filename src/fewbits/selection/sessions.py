@@ -44,6 +44,10 @@ class Sessions:
                 found[key] = self._open[key] = session
         return found
 
+    def failure(self, name: str) -> str:
+        """Why the subject is out."""
+        return self._known.failures[name]
+
     def groups(self, keys: Sequence[Key]) -> list[list[Key]]:
         """The keys in order, in as few groups as can be open at once."""
         groups: list[list[Key]] = [[]]

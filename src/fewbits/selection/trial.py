@@ -19,12 +19,12 @@ from fewbits.measurement.interval import Drop
 from fewbits.measurement.metrics import Metric
 from fewbits.measurement.records import Measurement, Subject, Timing
 from fewbits.progress import Progress
-from fewbits.selection import proving, weighing
+from fewbits.selection import clocking, proving, weighing
 from fewbits.selection.clocking import Clock
 from fewbits.selection.decide import limit
 from fewbits.selection.gain import Gain, fastest, gain, unbeaten
 from fewbits.selection.journal import Journal
-from fewbits.selection.judging import STRETCH, Judge
+from fewbits.selection.judging import OPENING, STRETCH, Judge
 from fewbits.selection.known import Known
 from fewbits.selection.records import Budget
 from fewbits.selection.sessions import Sessions
@@ -32,7 +32,8 @@ from fewbits.selection.sessions import Sessions
 # Rounds for all; for those that are quoted or close; and the most, where it is still unclear.
 QUICK, SURE, MOST = 5, 10, 15
 _LEAST = 3
-_MODE_SAMPLES = 32
+# Less of a difference is not worth more rounds.
+_MATTERS = 1.03
 
 
 class Trial:
@@ -107,7 +108,7 @@ class Trial:
         Those that cannot be run are left out and stand among ``known.failures``.
         """
         wanted = list(dict.fromkeys([*([self.reference] if self.reference else []), *(names or self.known.alive())]))
-        self._run_rounds(wanted, QUICK)
+        self._run_rounds(wanted, QUICK, clocking.SHORT_TURN_S)
         return {name: self.known.timing(name) for name in wanted if name not in self.known.failures}
 
     def weigh(self) -> None:
@@ -159,8 +160,9 @@ class Trial:
 
     def compare_modes(self) -> None:
         """The mode that does not decide must compute the same, or its speed is withheld."""
-        samples = [sample for _, sample in self.data.between(0, min(_MODE_SAMPLES, len(self.data)))]
-        proving.compare_modes(self.known, self._sessions, samples, self.known.alive(), self.mode)
+        samples = dict(self.data.between(0, min(OPENING, len(self.data))))
+        seen = self._judged().opening
+        proving.compare_modes(self.known, self._sessions, samples, self.known.alive(), self.mode, seen)
 
     def look_inside(self) -> None:
         """What the kernels of each compute in; FP32 that computes in less is out."""
@@ -213,14 +215,19 @@ class Trial:
         """More rounds for those that may be chosen, where it needs some; whether there were any."""
         leaders = self.leaders()
         together = [self.reference, *leaders]
-        unclear = len(leaders) > 1 or any(self._gain(self.reference, name).low <= 1.0 for name in leaders)
+        unclear = any(self._unclear(one, other) for one in together for other in leaders if one != other)
         wanted = min(MOST, self._clock.in_common(together) + 1 if unclear else SURE)
         before = len(self.known.rounds)
         if leaders and self.budget.objective != "size":
-            self._run_rounds(together, max(SURE, wanted))
+            self._run_rounds(together, max(SURE, wanted), clocking.TURN_S)
         return len(self.known.rounds) > before
 
-    def _run_rounds(self, names: Sequence[str], wanted: int) -> None:
+    def _unclear(self, one: str, other: str) -> bool:
+        """Whether more rounds may show that ``other`` is faster, by more than anyone cares about."""
+        better = self._gain(one, other)
+        return better.low <= 1.0 and better.high > _MATTERS
+
+    def _run_rounds(self, names: Sequence[str], wanted: int, turn_s: float) -> None:
         """Rounds until these have so many in common; three at least, whatever the time."""
         while True:
             names = [name for name in names if name not in self.known.failures]
@@ -228,7 +235,7 @@ class Trial:
             if not names or done >= wanted or (done >= _LEAST and time.monotonic() > self._finish_by):
                 return
             self.known.progress.step("speed", done, wanted)
-            self._clock.one_round(names, self._sample())
+            self._clock.one_round(names, self._sample(), turn_s)
 
     def _gain(self, base: str, other: str) -> Gain:
         one, two, via = (self._measurement(name) for name in (base, other, self.reference))
