@@ -151,9 +151,12 @@ class Trial:
         judge = self._judged()
         judge.show([self.reference, *self.known.alive()], STRETCH)
         while True:
-            while (leaders := self._unjudged()) and time.monotonic() < self._judge_by:
-                judge.show([self.reference, *leaders], min(map(judge.reached, leaders)) + STRETCH)
-            if not self._clock_leaders():
+            # A round is cheaper than a stretch, and those it shows to be slower need no stretch.
+            self._clock_leaders(SURE)
+            unjudged = [name for name in self.leaders() if not judge.finished(name)]
+            if unjudged and time.monotonic() < self._judge_by:
+                judge.show([self.reference, *unjudged], min(map(judge.reached, unjudged)) + STRETCH)
+            elif not self._clock_leaders(MOST):
                 break
         while not judge.finished(self.reference) and time.monotonic() < self._judge_by:
             judge.show([self.reference], judge.reached(self.reference) + STRETCH)
@@ -208,18 +211,17 @@ class Trial:
         clocked = self._clock.in_common([self.reference, name]) >= MOST
         return (better.low if clocked else better.high) > 1.0
 
-    def _unjudged(self) -> list[str]:
-        return [name for name in self.leaders() if not self._judged().finished(name)]
-
-    def _clock_leaders(self) -> bool:
-        """More rounds for those that may be chosen, where it needs some; whether there were any."""
+    def _clock_leaders(self, most: int) -> bool:
+        """More rounds for those that may be chosen, beyond SURE only where it needs some; whether there were any."""
         leaders = self.leaders()
         together = [self.reference, *leaders]
-        unclear = any(self._unclear(one, other) for one in together for other in leaders if one != other)
-        wanted = min(MOST, self._clock.in_common(together) + 1 if unclear else SURE)
+        if not leaders or self.budget.objective == "size":
+            return False
+        wanted = SURE
+        if any(self._unclear(one, other) for one in together for other in leaders if one != other):
+            wanted = max(SURE, min(most, self._clock.in_common(together) + 1))
         before = len(self.known.rounds)
-        if leaders and self.budget.objective != "size":
-            self._run_rounds(together, max(SURE, wanted), clocking.TURN_S)
+        self._run_rounds(together, wanted, clocking.TURN_S)
         return len(self.known.rounds) > before
 
     def _unclear(self, one: str, other: str) -> bool:
