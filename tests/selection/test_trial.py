@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ class Bench:
             subjects[name] = Subject(name, path, "made")
         self.journal = Journal(self.folder, "run", resume=resume)
         return Trial(
-            subjects,
+            subjects.values(),
             plain=[name for name in subjects if name.endswith("fp32")],
             data=Store(Numbers()),
             metric=Top(1),
@@ -209,6 +209,14 @@ def test_who_cannot_run_is_out_and_the_others_go_on(bench: Callable[..., Bench])
     assert made.leaders() == ["good"]
 
 
+def test_who_could_not_run_is_not_tried_again(bench: Callable[..., Bench]) -> None:
+    made = bench(usual() | {"broken": Model(1, fails=True)})
+    made.run()
+    again = made.run(resume=True)
+    assert again.known.failures == {"broken": "the engine gave up"}
+    assert made.journal.added == 0
+
+
 @pytest.mark.parametrize(
     ("wrong", "found"),
     [
@@ -241,6 +249,8 @@ def test_whoever_comes_later_is_confirmed_only_as_far_as_it_takes(bench: Callabl
     for name in ("right", "off"):
         ran.add(name, Subject(name, ran.known.subjects["good"].path.with_name(f"{name}.onnx"), "made"))
         ran.known.subjects[name].path.write_bytes(b"x" * 50)
+    with pytest.raises(ValueError, match="right"):
+        ran.add("right", ran.known.subjects["right"])
     speeds = ran.quick_clock(["right", "off"])
     assert set(speeds) == {"a-fp32", "right", "off"}
     assert set(speeds["right"].numbers) <= set(speeds["a-fp32"].numbers)
@@ -252,8 +262,6 @@ def test_whoever_comes_later_is_confirmed_only_as_far_as_it_takes(bench: Callabl
     before = made.journal.added
     assert ran.confirm("right", 0.01) == right
     assert made.journal.added == before
-    with pytest.raises(ValueError, match="right"):
-        ran.add("right", ran.known.subjects["right"])
     # All steps take the late ones in.
     ran.weigh()
     ran.measure()
@@ -261,6 +269,15 @@ def test_whoever_comes_later_is_confirmed_only_as_far_as_it_takes(bench: Callabl
     ran.look_inside()
     assert ran.leaders() == ["right"]
     assert len(ran.known.timing("right").round_ms) >= SURE
+    # One that nobody clocked is clocked with the rest.
+    models["last"] = Model(8)
+    ran.add("last", ran.known.subjects["right"])
+    ran.known.subjects["last"].path.with_name("last.onnx").write_bytes(b"x" * 100)
+    ran.known.subjects["last"] = replace(ran.known.subjects["last"], path=made.folder / "last.onnx")
+    ran.weigh()
+    ran.measure()
+    assert ran.leaders() == ["right"]
+    assert len(ran.known.timing("last").round_ms) == QUICK
 
 
 def test_time_that_is_over_leaves_the_best_so_far(bench: Callable[..., Bench]) -> None:

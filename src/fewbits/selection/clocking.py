@@ -9,7 +9,7 @@ from fewbits.measurement.speed import time_sessions
 from fewbits.selection.known import MODES, Known
 from fewbits.selection.sessions import Sessions
 
-# A short turn tells who is twice as fast; what is quoted rests on longer ones.
+# A short turn tells who is twice as fast; those that are close get longer ones.
 SHORT_TURN_S, TURN_S = 0.04, 0.08
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fewbits.data import Sample, Store
 from fewbits.engines import Arrays, Mode, Session
 from fewbits.errors import DataError, EngineError
-from fewbits.measurement.evaluate import Evaluation, answers, chunks
+from fewbits.measurement.evaluate import Evaluation, answers, chunks, until
 from fewbits.measurement.interval import Drop, paired_drop
 from fewbits.measurement.metrics import Metric, from_json, to_json
 from fewbits.selection.known import Known
@@ -96,7 +96,7 @@ class Judge:
             raise EngineError(f"the reference {self.reference} cannot be run: {why}")
         found = {name: Evaluation() for name in names if (name, self._mode) in opened}
         reached = stop
-        for chunk in chunks(self._in_time(start, stop)):
+        for chunk in chunks(until(self._samples.between(start, stop), self._deadline)):
             samples = [sample for _, sample in chunk]
             truth = self._true(opened[self.reference, self._mode], chunk)
             for name, evaluation in found.items():
@@ -130,13 +130,6 @@ class Judge:
         if self._opening_bytes + size <= _OPENING_BYTES:
             self._opening_bytes += size
             self._opening.setdefault(name, {}).update(first)
-
-    def _in_time(self, start: int, stop: int) -> Iterator[tuple[int, Sample]]:
-        """At least one sample, and then as many as the time leaves."""
-        for pair in self._samples.between(start, stop):
-            yield pair
-            if time.monotonic() > self._deadline:
-                return
 
     def _true(self, reference: Session, chunk: Sequence[tuple[int, Sample]]) -> list[Arrays]:
         """The reference's outputs: those it gave in an earlier pass, or new ones."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fewbits.engines import ENGINES, Mode
-from fewbits.graph.files import file_bytes
 from fewbits.measurement.metrics import Agreement
 from fewbits.measurement.records import Accuracy, Measurement
 from fewbits.selection.build import Built
@@ -54,10 +53,9 @@ def _measured(trial: Trial, built: Built) -> Measured:
     if accuracy.samples < len(known.evidence[trial.reference, trial.mode].evidence):
         why = "" if trial.short() else ": more could not change the choice"
         notes.append(f"its accuracy is that of the first {accuracy.samples} samples{why}")
-    path = known.subjects[name].path
     measurement = Measurement(
         timing=timing,
-        size_bytes=file_bytes(path),
+        size_bytes=known.size_bytes(name),
         memory=known.memory.get(name),
         executed=known.executed.get(name, {}),
         accuracy=accuracy,

@@ -69,7 +69,8 @@ def compare_modes(
             try:
                 found = differing(_apart_db(sessions, name, mode, other, samples, seen(name)))
             except EngineError as error:
-                known.failures[name] = str(error)
+                if name not in known.failures:
+                    known.fail(name, str(error))
                 continue
             known.journal.put("modes", name, found)
         if found:

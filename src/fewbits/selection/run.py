@@ -183,7 +183,7 @@ def _build_all(
 
 def _try_all(job: Job, built: dict[str, Built], journal: Journal, progress: Progress, start: float) -> Trial:
     trial = Trial(
-        {name: _subject(job, b) for name, b in built.items()},
+        [_subject(job, b) for b in built.values()],
         plain=[name for name, b in built.items() if b.candidate.format == "fp32"],
         stored=[name for name, b in built.items() if b.candidate.format == "fp16" and b.candidate.precision == "f32"],
         data=Store(job.test),

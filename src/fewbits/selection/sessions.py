@@ -9,7 +9,6 @@ import numpy as np
 
 from fewbits.engines import ENGINES, Mode, Session
 from fewbits.errors import EngineError, UnsupportedError
-from fewbits.graph.files import file_bytes
 from fewbits.selection.known import Known
 
 Key = tuple[str, Mode]
@@ -68,7 +67,7 @@ class Sessions:
     def _need(self, key: Key) -> int:
         memory = self._known.memory.get(key[0])
         if memory is None:
-            return _FILES_HELD * file_bytes(self._known.subjects[key[0]].path)
+            return _FILES_HELD * self._known.size_bytes(key[0])
         return memory.peak_bytes - memory.baseline_bytes
 
     def _compile(self, name: str, mode: Mode) -> Session | None:
@@ -79,7 +78,7 @@ class Sessions:
             for slot in range(session.slots):
                 session.run({spec.name: np.zeros(spec.single, spec.dtype) for spec in session.inputs}, slot)
         except (EngineError, UnsupportedError) as error:
-            self._known.failures[name] = str(error)
+            self._known.fail(name, str(error))
             return None
         key = f"{name} {mode}"
         if self._known.journal.get("settings", key) is None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from fewbits.data import Sample, Store
 from fewbits.errors import DataError, EngineError
-from fewbits.graph.files import file_bytes
 from fewbits.measurement.interval import Drop
 from fewbits.measurement.metrics import Metric
 from fewbits.measurement.records import Measurement, Subject, Timing
@@ -40,7 +40,6 @@ class Trial:
     """Measures subjects against FP32. All steps may be called again, after ``add`` too: what is done is not repeated.
 
     Args:
-        subjects: by name.
         plain: the FP32 subjects; the fastest of them is the reference.
         stored: subjects that execute as FP32 does, so that they can only win by their size.
         data, metric, budget: what accuracy is judged on, by, and against.
@@ -49,7 +48,7 @@ class Trial:
 
     def __init__(
         self,
-        subjects: Mapping[str, Subject],
+        subjects: Iterable[Subject],
         *,
         plain: Iterable[str],
         stored: Iterable[str] = (),
@@ -62,7 +61,9 @@ class Trial:
         judge_by: float = math.inf,
         finish_by: float = math.inf,
     ) -> None:
-        self.known = Known(dict(subjects), journal, progress)
+        self.known = Known(journal, progress)
+        for subject in subjects:
+            self.known.add(subject)
         self.budget, self.mode = budget, budget.mode
         self.reference = ""
         self._plain, self._stored = tuple(plain), set(stored)
@@ -80,7 +81,7 @@ class Trial:
         """
         if name in self.known.subjects:
             raise ValueError(f"there is a candidate {name} already")
-        self.known.subjects[name] = subject
+        self.known.add(replace(subject, name=name))
 
     def confirm(self, name: str, allowed: float) -> Drop:
         """Its drop against the reference on the whole test set, or on as much of it as rules the candidate out.
@@ -149,6 +150,8 @@ class Trial:
         it is clear which is the fastest; what that shows may bring up others, so both go on until nothing is left.
         """
         judge = self._judged()
+        if late := [name for name in self.known.alive() if not self._clock.in_common([self.reference, name])]:
+            self.quick_clock(late)
         judge.show([self.reference, *self.known.alive()], STRETCH)
         while True:
             # A round is cheaper than a stretch, and those it shows to be slower need no stretch.
@@ -244,7 +247,7 @@ class Trial:
         return gain(one, two, self.budget, via)
 
     def _measurement(self, name: str) -> Measurement:
-        return Measurement(self.known.timing(name), file_bytes(self.known.subjects[name].path))
+        return Measurement(self.known.timing(name), self.known.size_bytes(name))
 
     def _judged(self) -> Judge:
         if self._judge is None:
@@ -256,11 +259,3 @@ class Trial:
             return next(self.data.between(0, len(self.data)))[1]
         except StopIteration:
             raise DataError("no test sample could be read", where=self.data.dataset.name) from None
-
-
-def until(samples: Iterator[Sample], deadline: float | None) -> Iterator[Sample]:
-    """At least one sample, and then as many as the time budget leaves."""
-    for sample in samples:
-        yield sample
-        if deadline is not None and time.monotonic() > deadline:
-            return
