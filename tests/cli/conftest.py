@@ -58,7 +58,8 @@ def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
         return time_sessions(*args, **(options | {"rounds": 2, "turn_s": 0.01}))
 
     monkeypatch.setattr("fewbits.verbs.measure.time_sessions", short)
-    monkeypatch.setattr("fewbits.selection.clocking.TURN_S", 0.01)
+    for turn in ("SHORT_TURN_S", "TURN_S"):
+        monkeypatch.setattr(f"fewbits.selection.clocking.{turn}", 0.01)
     for rounds in ("QUICK", "SURE", "MOST"):
         monkeypatch.setattr(f"fewbits.selection.trial.{rounds}", 2)
 

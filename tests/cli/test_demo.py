@@ -53,9 +53,13 @@ def test_fp32_is_as_right_as_the_readme_says(by_name: dict[str, dict[str, Any]])
     readme = (files("fewbits.example") / "README.md").read_text(encoding="utf-8")
     quoted = re.search(r"FP32 test accuracy \| ([\d.]+)%", readme)
     assert quoted
-    for engine in ENGINES:
-        assert by_name[f"{engine}-fp32"]["accuracy"] * 100 == pytest.approx(float(quoted[1]), abs=0.3)
-        assert by_name[f"{engine}-fp32"]["samples"] == 800
+    plain = sorted((by_name[f"{engine}-fp32"] for engine in ENGINES), key=lambda entry: -entry["samples"])
+    assert (plain[0]["drop"], plain[0]["samples"]) == (0, 800)
+    assert plain[0]["accuracy"] * 100 == pytest.approx(float(quoted[1]), abs=0.3)
+    # The slower FP32 is shown a part of the images, and is right on the same ones.
+    for other in plain[1:]:
+        assert other["samples"] >= 100
+        assert (other["drop"], other["agreement"]) == pytest.approx((0, 1), abs=0.003)
 
 
 def test_every_candidate_is_measured_or_refused_with_a_reason(by_name: dict[str, dict[str, Any]]) -> None:

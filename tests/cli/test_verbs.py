@@ -497,7 +497,8 @@ def test_a_budget_may_change_on_resume_and_an_impossible_one_still_reports(
 
 
 def test_without_labels_the_metric_is_agreement_and_a_part_is_set_aside(net: Net, cli: Run, tmp_path: Path) -> None:
-    ran = cli("choose", net.model, "--data", net.unlabelled, "-o", tmp_path / "run", "--json", *QUICK)
+    line = ("choose", net.model, "--data", net.unlabelled, "-o", tmp_path / "run", "--json", *QUICK)
+    ran = cli(*line, "--time-budget", "100s")
     assert ran.code == 0, ran.err
     assert ran.json["metric"] == "agreement"
     [warning] = [entry for entry in ran.json["warnings"] if "no calibration data" in entry]
@@ -519,48 +520,69 @@ def test_a_short_time_budget_says_what_it_left_out(net: Net, cli: Run, tmp_path:
 def test_a_time_budget_on_resume_still_pairs_the_samples(net: Net, cli: Run, tmp_path: Path) -> None:
     """FP32 was judged on all samples before the kill; INT8 gets only as many as the new budget allows."""
     run = tmp_path / "run"
-    assert cli(*choose_line(net, run)).code == 0
+    assert cli(*choose_line(net, run, "--time-budget", "100s")).code == 0
     journal = run / "journal.jsonl"
-    kept, judged = [], 0
-    for entry in journal.read_text(encoding="utf-8").splitlines(keepends=True):
-        judged += json.loads(entry)["kind"] == "evidence"
-        if judged > 2:
-            break
-        kept.append(entry)
-    journal.write_text("".join(kept), encoding="utf-8")
+    entries = [json.loads(entry) for entry in journal.read_text(encoding="utf-8").splitlines()]
+    judged = [index for index, entry in enumerate(entries) if entry["kind"] == "evidence"]
+    assert entries[judged[0]]["key"].startswith("onnxruntime-fp32 latency from 0 ")
+    kept = entries[: judged[0] + 1]
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
     ran = cli(*choose_line(net, run, "--resume", "--time-budget", "0.01s"))
     assert ran.code == 0, ran.err
-    assert len({entry["samples"] for entry in ran.json["candidates"]}) == 1
+    whole, other = ran.json["candidates"]
+    assert (whole["samples"], other["samples"]) == (TEST, 1)
+    assert other["drop"] == entries[judged[0]]["value"]["evidence"][0] - other["accuracy"]
+    assert any(f"time for 1 of {TEST}" in entry for entry in ran.json["warnings"])
+
+
+KILLS = 10
+_AS_IN_THIS_PROCESS = """
+import sys
+from fewbits.cli import main
+from fewbits.selection import clocking
+clocking.SHORT_TURN_S = clocking.TURN_S = 0.01
+main(sys.argv[1:])
+"""
 
 
 def test_a_run_that_is_killed_again_and_again_ends_the_same(net: Net, tmp_path: Path) -> None:
-    """kill -9 while it calibrates, while it weighs, while it judges or clocks; then --resume."""
+    """kill -9 at ten moments, wherever the run is then; then --resume. No finished work is done twice."""
     run = tmp_path / "run"
-    line = [sys.executable, "-m", "fewbits", *map(str, choose_line(net, run))]
-    journal = run / "journal.jsonl"
-    for kills, lines in enumerate((1, 3, 6)):
+    command = choose_line(net, run, "--time-budget", "1000s")
+    line = [sys.executable, "-c", _AS_IN_THIS_PROCESS, *map(str, command)]
+    journal, moments = run / "journal.jsonl", np.random.default_rng(5)
+    seen: list[str] = []
+    for kills in range(KILLS):
         options = ["--resume"] if kills else []
         with subprocess.Popen(
             [*line, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
-            deadline = time.monotonic() + 120
+            # One more line at least, so that it gets on; then at once, or in the middle of what comes next.
+            wanted, deadline = len(seen) + 1 + int(moments.integers(3)), time.monotonic() + 120
             while process.poll() is None and time.monotonic() < deadline:
-                if journal.is_file() and journal.read_bytes().count(b"\n") >= lines:
+                if journal.is_file() and journal.read_bytes().count(b"\n") >= wanted:
+                    time.sleep(moments.uniform(0, 0.1))
                     os.killpg(process.pid, signal.SIGKILL)
                     break
                 time.sleep(0.005)
         assert process.returncode == -signal.SIGKILL
         assert not (run / "decision.json").exists()
         assert not list(run.rglob("model.onnx"))
+        lines = journal.read_text(encoding="utf-8").splitlines()
+        assert lines[: len(seen)] == seen, "what was finished is not kept"
+        seen = [entry for entry in lines if entry.endswith("}")]
     with journal.open("ab") as file:
         file.write(b'{"kind": "evidence", "key": "cut o')
-    ran = run_in_process(*choose_line(net, run, "--resume"))
+    ran = run_in_process(*command, "--resume")
     assert ran.code == 0, ran.err
     assert [entry["status"] for entry in ran.json["candidates"]] == ["measured"] * 2
-    whole = [json.loads(entry) for entry in journal.read_text(encoding="utf-8").splitlines()]
-    keys = [(entry["kind"], entry["key"]) for entry in whole]
+    text = journal.read_text(encoding="utf-8").splitlines()
+    assert text[: len(seen)] == seen, "what was finished is not kept"
+    keys = [(entry["kind"], entry["key"]) for entry in map(json.loads, text)]
     assert len(keys) == len(set(keys)), "work was done twice"
     assert not list(run.rglob(".fewbits-*")), "scratch folders of the killed runs are left"
+    again = run_in_process(*command, "--resume")
+    assert (again.json["chosen"], again.json["reason"]) == (ran.json["chosen"], ran.json["reason"])
 
 
 def test_a_person_without_json_sees_the_table_and_the_verdict(chosen: tuple[Path, Ran], net: Net, cli: Run) -> None:

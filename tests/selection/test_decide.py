@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,39 @@ def test_too_much_lost_is_rejected_with_the_numbers() -> None:
     assert verdict.rejected["openvino-int8"] == (
         "loses 2.34 points (95% interval of the drop 2.14 to 2.54), more than the 1 allowed"
     )
+
+
+def partly(outcome: Measured, samples: int) -> Measured:
+    """The same, judged on so many samples only."""
+    accuracy = outcome.measurement.accuracy
+    assert accuracy is not None
+    return replace(outcome, measurement=replace(outcome.measurement, accuracy=replace(accuracy, samples=samples)))
+
+
+def test_a_drop_that_a_part_of_the_samples_leaves_open_is_no_reason() -> None:
+    """What rules these out is their speed; a drop that lies wholly above the budget is a reason on any part."""
+    open_, clear = drop_of(0.02, 0.05), drop_of(0.2, 0.05)
+    fast, fp32 = measured("int8", 4, drop=0.005), measured("fp32", 10)
+    verdict = chosen([fp32, fast, partly(measured("bf16", 6, drop=open_), 100)])
+    assert verdict.rejected["openvino-bf16"] == (
+        "openvino-int8 is 1.50 times (1.50 to 1.50) faster; its drop was not pursued beyond 100 samples"
+    )
+    verdict = chosen([fp32, fast, partly(measured("bf16", 6, drop=clear), 100)])
+    assert "more than the 1 allowed" in verdict.rejected["openvino-bf16"]
+    verdict = chosen([fp32, partly(measured("bf16", 12, drop=open_), 100)])
+    assert verdict.rejected["openvino-bf16"].startswith("not faster than openvino-fp32")
+    # Cut off by a time budget: it is the fastest, and not chosen on such evidence.
+    verdict = chosen([fp32, partly(measured("bf16", 6, drop=open_), 100)])
+    assert verdict.chosen == "openvino-fp32"
+    assert "more than the 1 allowed" in verdict.rejected["openvino-bf16"]
+
+
+def test_what_executes_as_fp32_is_not_chosen_for_speed() -> None:
+    verdict = chosen([measured("fp32", 10, size=4000), measured("fp16", 9.9, size=2000)])
+    assert verdict.chosen == "openvino-fp32"
+    assert verdict.rejected["openvino-fp16"].startswith("not faster than openvino-fp32")
+    limited = [measured("fp32", 10, size=4000), measured("fp16", 9.9, size=2000)]
+    assert chosen(limited, max_size_bytes=3000).chosen == "openvino-fp16"
 
 
 @pytest.mark.parametrize(("drop", "inside"), [(0.01, True), (0.0100001, False), (-0.02, True)])

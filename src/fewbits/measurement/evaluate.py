@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -83,6 +84,14 @@ def evaluate(
         done += len(chunk)
         progress(done)
     return found
+
+
+def until(samples: Iterable[T], deadline: float | None) -> Iterator[T]:
+    """At least one sample, and then as many as there is time for; the deadline is one of ``time.monotonic``."""
+    for sample in samples:
+        yield sample
+        if deadline is not None and time.monotonic() > deadline:
+            return
 
 
 def chunks(samples: Iterable[T]) -> Iterator[list[T]]:

@@ -154,6 +154,17 @@ def samples_needed(drop: Drop, max_drop: float) -> int | None:
     return max(enough, drop.samples + 1)
 
 
+def best_case(samples: int, confidence: float) -> Drop:
+    """The narrowest interval that so many right-or-wrong samples can give: both models agree on every one of them.
+
+    Raises:
+        InputError: the confidence is not between 0 and 1.
+    """
+    _check(confidence)
+    low, high = bonett_price(0, 0, samples, confidence)
+    return Drop(0.0, max(-1.0, low), min(1.0, high), confidence, BONETT_PRICE, samples)
+
+
 def median_interval(values: ArrayLike, confidence: float) -> tuple[float, float, float]:
     """(low, median, high): an interval of the median that assumes no distribution.
 

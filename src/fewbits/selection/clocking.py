@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from fewbits.data import Sample
-from fewbits.engines import Mode
 from fewbits.measurement.speed import time_sessions
-from fewbits.selection.known import Known
+from fewbits.selection.known import MODES, Known
 from fewbits.selection.sessions import Sessions
 
-TURN_S = 0.08
-_MODES: tuple[Mode, ...] = ("latency", "throughput")
+# A short turn tells who is twice as fast; those that are close get longer ones.
+SHORT_TURN_S, TURN_S = 0.04, 0.08
 
 
 class Clock:
@@ -30,10 +29,10 @@ class Clock:
         wanted = set(names)
         return sum(wanted <= found.keys() for found in self._known.rounds)
 
-    def one_round(self, names: Sequence[str], sample: Sample) -> None:
+    def one_round(self, names: Sequence[str], sample: Sample, turn_s: float) -> None:
         """One more round with these in it; those that cannot run are left out, and noted as failed."""
-        opened = self._sessions.open((name, mode) for name in names for mode in _MODES)
-        both = [name for name in names if all((name, mode) in opened for mode in _MODES)]
+        opened = self._sessions.open((name, mode) for name in names for mode in MODES)
+        both = [name for name in names if all((name, mode) in opened for mode in MODES)]
         if not both:
             return
         number = len(self._known.rounds)
@@ -42,7 +41,7 @@ class Clock:
             {name: opened[name, "throughput"] for name in both},
             {name: dict(sample.inputs) for name in both},
             rounds=1,
-            turn_s=TURN_S,
+            turn_s=turn_s,
             seed=self._seed + number,
         )
         found = {

@@ -58,9 +58,11 @@ def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
     if not inside:
         return _stay(reference, measured, rejected, budget)
     winner = min(unbeaten(inside, better) or inside, key=lambda o: (*_simplicity(o), -better(reference, o).median))
-    for outcome in inside:
-        if outcome is not winner:
-            rejected[outcome.candidate.name] = _second(outcome, winner, better(outcome, winner), budget)
+    fit = {o.candidate.name for o in inside}
+    for outcome in (o for o in measured if o is not winner and o is not reference):
+        name, lead = outcome.candidate.name, better(outcome, winner)
+        if name in fit or (lead.low > 1.0 and _unsettled(outcome, reference, budget)):
+            rejected[name] = _second(outcome, winner, lead, budget)
     why = _why(winner, reference, better(reference, winner), budget)
     return Verdict(reference.candidate.name, winner.candidate.name, why, rejected)
 
@@ -76,8 +78,9 @@ def _problem(outcome: Measured, reference: Measured, gain: Gain, budget: Budget)
     drop = accuracy.drop if accuracy else None
     if drop is None:
         return "its accuracy could not be measured"
-    if drop.estimate > budget.max_drop:
-        return f"{change(drop)}, more than the {budget.max_drop * 100:g} allowed"
+    over = f"{change(drop)}, more than the {budget.max_drop * 100:g} allowed" if drop.estimate > budget.max_drop else ""
+    if over and not _unsettled(outcome, reference, budget):
+        return over
     if beyond := limit(outcome.measurement, budget):
         return beyond
     if (gain.low <= 1.0 or _only_smaller(outcome, budget)) and not limit(reference.measurement, budget):
@@ -85,7 +88,15 @@ def _problem(outcome: Measured, reference: Measured, gain: Gain, budget: Budget)
         if budget.objective == "size":
             return f"not smaller than {against}"
         return f"not faster than {against}"
-    return ""
+    return over
+
+
+def _unsettled(outcome: Measured, reference: Measured, budget: Budget) -> bool:
+    """Whether it was judged on a part of the samples only, and these leave open if it is inside the budget."""
+    mine, theirs = outcome.measurement.accuracy, reference.measurement.accuracy
+    if mine is None or mine.drop is None or theirs is None:
+        return False
+    return mine.samples < theirs.samples and mine.drop.low <= budget.max_drop < mine.drop.high
 
 
 def _only_smaller(outcome: Measured, budget: Budget) -> bool:
@@ -126,6 +137,9 @@ def _second(outcome: Measured, winner: Measured, gain: Gain, budget: Budget) -> 
             why = "which loses less"
         return f"inside the budget; its speed cannot be told from {name}'s ({ratio}), {why}"
     word = "smaller" if budget.objective == "size" else "faster"
+    accuracy = outcome.measurement.accuracy
+    if accuracy is not None and accuracy.drop is not None and accuracy.drop.estimate > budget.max_drop:
+        return f"{name} is {ratio} {word}; its drop was not pursued beyond {accuracy.samples} samples"
     return f"inside the budget, but {name} is {ratio} {word}"
 
 

@@ -18,7 +18,7 @@ from fewbits.engines.ir_file import save_ir
 from fewbits.errors import DataError, EngineError
 from fewbits.files import make_folder, write_text
 from fewbits.graph.files import file_bytes, save_onnx
-from fewbits.measurement.evaluate import Evaluation, evaluate
+from fewbits.measurement.evaluate import Evaluation, evaluate, until
 from fewbits.measurement.interval import paired_drop
 from fewbits.measurement.metrics import Agreement
 from fewbits.measurement.records import Accuracy, Measurement, Timing
@@ -28,7 +28,6 @@ from fewbits.selection.decide import change, proof
 from fewbits.selection.job import Job
 from fewbits.selection.journal import CANDIDATES, MODEL_IR, Journal
 from fewbits.selection.records import FORMATS, Budget, Candidate, Decision, Failed, Measured, Outcome, Refused
-from fewbits.selection.trial import until
 
 REFERENCE = "cpu-fp32"
 

@@ -29,7 +29,10 @@ def clear(folder: Path) -> None:
 
 
 class Journal:
-    """Finished work by kind and key. A line that was cut off by a kill is ignored and overwritten."""
+    """Finished work by kind and key. A line that was cut off by a kill is ignored and overwritten.
+
+    ``added`` counts what this run recorded.
+    """
 
     def __init__(self, folder: Path, run: str, *, resume: bool) -> None:
         """Open the journal in ``folder`` for the run with this fingerprint.
@@ -40,6 +43,7 @@ class Journal:
         """
         self._path = folder / NAME
         self._done: dict[tuple[str, str], Any] = {}
+        self.added = 0
         try:
             if resume and self._path.is_file():
                 self._read(run)
@@ -83,6 +87,7 @@ class Journal:
     def put(self, kind: str, key: str, value: Any) -> None:
         """Record finished work; it is on the disk when this returns."""
         self._done[kind, key] = value
+        self.added += 1
         line = json.dumps({"kind": kind, "key": key, "value": value}) + "\n"
         try:
             with self._path.open("a", encoding="utf-8") as file:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fewbits.data import Sample, Store
 from fewbits.engines import Arrays, Mode, Session
 from fewbits.errors import DataError, EngineError
-from fewbits.measurement.evaluate import Evaluation, answers, chunks
+from fewbits.measurement.evaluate import Evaluation, answers, chunks, until
 from fewbits.measurement.interval import Drop, paired_drop
 from fewbits.measurement.metrics import Metric, from_json, to_json
 from fewbits.selection.known import Known
 from fewbits.selection.sessions import Sessions
 
 STRETCH = 128
+# Of the first samples all outputs are kept, to compare the other mode with.
+OPENING, _OPENING_BYTES = 32, 256 << 20
 # The reference's outputs that are kept for passes to come.
 _TRUTH_BYTES = 256 << 20
 
@@ -47,6 +49,8 @@ class Judge:
         self._mode, self._confidence, self._deadline = mode, confidence, deadline
         self._truth: dict[int, Arrays] = {}
         self._truth_bytes = 0
+        self._opening: dict[str, dict[int, Arrays]] = {}
+        self._opening_bytes = 0
         self._drops: dict[tuple[str, int], Drop] = {}
 
     def reached(self, name: str) -> int:
@@ -75,11 +79,12 @@ class Judge:
             EngineError: the reference failed.
             DataError: no sample can be read, or the outputs are not what the metric judges.
         """
-        stop = min(stop, len(self._samples))
+        stop, late = min(stop, len(self._samples)), time.monotonic() > self._deadline
         at: dict[int, list[str]] = {}
-        for name in names:
-            if name not in self._known.failures and self.reached(name) < stop:
-                at.setdefault(self.reached(name), []).append(name)
+        for name in dict.fromkeys(names):
+            start = self.reached(name)
+            if name not in self._known.failures and start < stop and not (start and late):
+                at.setdefault(start, []).append(name)
         for start, together in at.items():
             for group in self._sessions.groups([(name, self._mode) for name in together]):
                 self._pass([name for name, _ in group], start, stop)
@@ -91,7 +96,7 @@ class Judge:
             raise EngineError(f"the reference {self.reference} cannot be run: {why}")
         found = {name: Evaluation() for name in names if (name, self._mode) in opened}
         reached = stop
-        for chunk in chunks(self._in_time(start, stop)):
+        for chunk in chunks(until(self._samples.between(start, stop), self._deadline)):
             samples = [sample for _, sample in chunk]
             truth = self._true(opened[self.reference, self._mode], chunk)
             for name, evaluation in found.items():
@@ -103,6 +108,7 @@ class Judge:
                     evaluation.failure = str(error)
                     continue
                 evaluation.add(self._metric, samples, mine, truth)
+                self._keep(name, [index for index, _ in chunk], mine)
             reached = chunk[-1][0] + 1
             self._known.progress.step("accuracy", reached, len(self._samples))
         if time.monotonic() <= self._deadline:
@@ -114,12 +120,16 @@ class Judge:
             self._known.journal.put("evidence", self._key(name, start), seen)
             self._take(name, seen)
 
-    def _in_time(self, start: int, stop: int) -> Iterator[tuple[int, Sample]]:
-        """At least one sample, and then as many as the time leaves."""
-        for pair in self._samples.between(start, stop):
-            yield pair
-            if time.monotonic() > self._deadline:
-                return
+    def opening(self, name: str) -> dict[int, Arrays]:
+        """Outputs by position of the first samples, those that this run has seen and kept."""
+        return self._opening.get(name, {})
+
+    def _keep(self, name: str, indices: Sequence[int], outputs: Sequence[Arrays]) -> None:
+        first = {index: arrays for index, arrays in zip(indices, outputs, strict=True) if index < OPENING}
+        size = sum(array.nbytes for arrays in first.values() for array in arrays.values())
+        if self._opening_bytes + size <= _OPENING_BYTES:
+            self._opening_bytes += size
+            self._opening.setdefault(name, {}).update(first)
 
     def _true(self, reference: Session, chunk: Sequence[tuple[int, Sample]]) -> list[Arrays]:
         """The reference's outputs: those it gave in an earlier pass, or new ones."""

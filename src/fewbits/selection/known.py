@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from fewbits.engines import Mode
+from fewbits.graph.files import file_bytes
 from fewbits.measurement.evaluate import Evaluation
 from fewbits.measurement.records import Memory, Subject, Timing
 from fewbits.progress import Progress
 from fewbits.selection.journal import Journal
+
+MODES: tuple[Mode, ...] = ("latency", "throughput")
 
 
 @dataclass
@@ -26,12 +29,11 @@ class Known:
         evidence: of each (subject, mode) on the first samples of the test data.
         reached: the position in the test data up to which that evidence goes.
         rounds: round by round of the clock, who took part and what it took: ``samples`` and ``ms`` at batch 1, ``fps``.
-        settings: the engine's own words for how each (subject, mode) was compiled.
     """
 
-    subjects: dict[str, Subject]
     journal: Journal
     progress: Progress
+    subjects: dict[str, Subject] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     withheld: dict[str, str] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
@@ -39,11 +41,29 @@ class Known:
     reached: dict[tuple[str, Mode], int] = field(default_factory=dict)
     rounds: list[Mapping[str, Any]] = field(default_factory=list)
     executed: dict[str, dict[str, float]] = field(default_factory=dict)
-    settings: dict[str, dict[str, dict[str, str]]] = field(default_factory=dict)
+    _sizes: dict[str, int] = field(default_factory=dict)
+
+    def add(self, subject: Subject) -> None:
+        """Take a subject in, with what an earlier run found to speak against it."""
+        self.subjects[subject.name] = subject
+        why = self.journal.get("failed", subject.name)
+        if why is not None:
+            self.failures[subject.name] = why
+
+    def fail(self, name: str, why: str) -> None:
+        """Take a subject out for good."""
+        self.failures[name] = why
+        self.journal.put("failed", name, why)
 
     def alive(self) -> list[str]:
         """The subjects that are still in."""
         return [name for name in self.subjects if name not in self.failures]
+
+    def size_bytes(self, name: str) -> int:
+        """The size of its file and what lies beside it."""
+        if name not in self._sizes:
+            self._sizes[name] = file_bytes(self.subjects[name].path)
+        return self._sizes[name]
 
     def timing(self, name: str) -> Timing:
         """Speed from all rounds the subject took part in."""
@@ -54,3 +74,8 @@ class Known:
             np.array([turn["fps"] for _, turn in mine]),
             tuple(index for index, _ in mine),
         )
+
+    def settings(self, name: str) -> dict[str, dict[str, str]]:
+        """The engine's own words for how it was compiled, by mode."""
+        found = {mode: self.journal.get("settings", f"{name} {mode}") for mode in MODES}
+        return {mode: settings for mode, settings in found.items() if settings is not None}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fewbits.engines import ENGINES, Mode
-from fewbits.graph.files import file_bytes
 from fewbits.measurement.metrics import Agreement
 from fewbits.measurement.records import Accuracy, Measurement
 from fewbits.selection.build import Built
@@ -48,15 +47,15 @@ def _measured(trial: Trial, built: Built) -> Measured:
             f"half the file, FP32 execution: {ENGINES[candidate.engine].refuses('f16', known.subjects[name].device)}"
         )
     if accuracy.samples < len(known.evidence[trial.reference, trial.mode].evidence):
-        notes.append(f"its accuracy is that of the first {accuracy.samples} samples: more could not change the choice")
-    path = known.subjects[name].path
+        why = "" if trial.short() else ": more could not change the choice"
+        notes.append(f"its accuracy is that of the first {accuracy.samples} samples{why}")
     measurement = Measurement(
         timing=timing,
-        size_bytes=file_bytes(path),
+        size_bytes=known.size_bytes(name),
         memory=known.memory.get(name),
         executed=known.executed.get(name, {}),
         accuracy=accuracy,
-        settings=known.settings.get(name, {}),
+        settings=known.settings(name),
         notes=tuple(notes),
     )
     return Measured(candidate, built.formats, measurement, (built.file,))

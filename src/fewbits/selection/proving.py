@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
 from fewbits.data import Sample
 from fewbits.engines import Arrays, Mode, Session
 from fewbits.errors import EngineError
+from fewbits.measurement.evaluate import answers
 from fewbits.measurement.oracle import check_against_oracle
 from fewbits.numerics import NoiseSum
-from fewbits.selection.known import Known
+from fewbits.selection.known import MODES, Known
 from fewbits.selection.sessions import Sessions
 
-_MODES: tuple[Mode, ...] = ("latency", "throughput")
 # Modes split sums differently, which is rounding. A stream that goes wrong leaves less than 10 dB.
 _SAME_DB = 20.0
 # Of so many samples one may turn over on an edge, as a class number does.
 _FOR_ONE_EDGE = 32
+_NOTHING = 1e-6
 
 
 def prove_fp32(
@@ -29,14 +30,14 @@ def prove_fp32(
     todo = [name for name in names if known.journal.get("fp32", name) is None]
     if todo:
         known.progress.step("checking FP32 against the ONNX reference evaluator")
-        opened = sessions.open((name, mode) for name in todo for mode in _MODES)
+        opened = sessions.open((name, mode) for name in todo for mode in MODES)
         try:
             faulty = check_against_oracle(model, {f"{n} {m}": s for (n, m), s in opened.items()}, [sample]).faulty()
         except EngineError as error:
             known.progress.warn(f"FP32 could not be checked: {error}")
             return
         for name in todo:
-            known.journal.put("fp32", name, {m: faulty[f"{name} {m}"] for m in _MODES if f"{name} {m}" in faulty})
+            known.journal.put("fp32", name, {m: faulty[f"{name} {m}"] for m in MODES if f"{name} {m}" in faulty})
     for name in names:
         for wrong, sentence in known.journal.get("fp32", name).items():
             known.progress.warn(f"{name} in {wrong} mode {sentence}")
@@ -47,36 +48,56 @@ def prove_fp32(
 
 
 def compare_modes(
-    known: Known, sessions: Sessions, samples: Sequence[Sample], names: Sequence[str], mode: Mode
+    known: Known,
+    sessions: Sessions,
+    samples: Mapping[int, Sample],
+    names: Sequence[str],
+    mode: Mode,
+    seen: Callable[[str], Mapping[int, Arrays]] = lambda _: {},
 ) -> None:
     """What the mode that does not decide computes must be what the deciding ``mode`` computes.
 
-    All slots are kept busy, and each gets a sample at least: faults of parallel streams show only then.
+    Args:
+        samples: by position.
+        seen: outputs in the deciding mode that are known already, of a subject, by position.
     """
     other: Mode = "latency" if mode == "throughput" else "throughput"
     for index, name in enumerate(names):
         known.progress.step("comparing modes", index, len(names))
         found = known.journal.get("modes", name)
         if found is None:
-            opened = sessions.open([(name, mode), (name, other)])
-            if len(opened) < 2:
-                continue
             try:
-                apart = apart_db(opened[name, mode], opened[name, other], samples)
+                found = differing(_apart_db(sessions, name, mode, other, samples, seen(name)))
             except EngineError as error:
-                known.failures[name] = str(error)
+                if name not in known.failures:
+                    known.fail(name, str(error))
                 continue
-            found = differing(apart)
             known.journal.put("modes", name, found)
         if found:
             known.withheld[name] = f"in {other} mode it computes something else than in {mode} mode: {found}"
 
 
-def apart_db(one: Session, other: Session, samples: Sequence[Sample]) -> list[float]:
-    """For each run of ``other`` (every sample, every slot) the signal-to-noise ratio against ``one``."""
-    truth = _busy(one, samples, len(samples))
-    runs = _busy(other, samples, max(len(samples), other.slots))
-    return [_sqnr_db(truth[index % len(samples)], outputs) for index, outputs in enumerate(runs)]
+def _apart_db(
+    sessions: Sessions, name: str, mode: Mode, other: Mode, samples: Mapping[int, Sample], seen: Mapping[int, Arrays]
+) -> list[float]:
+    inputs = list(samples.values())
+    wanted = [(name, other)] if samples.keys() <= seen.keys() else [(name, mode), (name, other)]
+    opened = sessions.open(wanted)
+    if len(opened) < len(wanted):
+        raise EngineError(sessions.failure(name))
+    truth = [seen[index] for index in samples] if len(wanted) == 1 else answers(opened[name, mode], inputs)
+    return apart_db(truth, opened[name, other], inputs)
+
+
+def apart_db(truth: Sequence[Arrays], session: Session, samples: Sequence[Sample]) -> list[float]:
+    """For each run of the session the signal-to-noise ratio of its outputs against those expected.
+
+    All slots are kept busy, and each gets a sample at least: faults of parallel streams show only then.
+    """
+    runs = max(len(samples), session.slots)
+    turns = [index % len(samples) for index in range(runs)]
+    outputs = answers(session, [samples[index] for index in turns])
+    return [_sqnr_db(truth[index], got) for index, got in zip(turns, outputs, strict=True)]
 
 
 def differing(apart: Sequence[float]) -> str:
@@ -87,28 +108,14 @@ def differing(apart: Sequence[float]) -> str:
     return f"{off} of {len(apart)} samples come out otherwise (down to {min(apart):.0f} dB)"
 
 
-def _busy(session: Session, samples: Sequence[Sample], runs: int) -> list[Arrays]:
-    """Outputs of so many runs, over the samples in turn; run i is in slot i modulo slots."""
-    results: list[Arrays] = [{} for _ in range(runs)]
-
-    def work(slot: int) -> None:
-        for index in range(slot, runs, session.slots):
-            outputs = session.run(samples[index % len(samples)].inputs, slot)
-            results[index] = {name: array.copy() for name, array in outputs.items()}
-
-    with ThreadPoolExecutor(session.slots) as pool:
-        list(pool.map(work, range(session.slots)))
-    return results
-
-
 def _sqnr_db(expected: Arrays, got: Arrays) -> float:
-    """That of the worst output."""
-    worst = float("inf")
+    """That of the worst output; where nothing is expected but zeros, rounding is no noise."""
+    worst = math.inf
     for name, array in expected.items():
+        if array.shape != got[name].shape:
+            return -math.inf
         noise = NoiseSum()
-        if array.shape == got[name].shape:
-            noise.add(array, got[name])
+        noise.add(array, got[name])
+        if noise.signal_energy or noise.max_abs > _NOTHING:
             worst = min(worst, noise.sqnr_db)
-        else:
-            worst = -float("inf")
     return worst

@@ -16,6 +16,7 @@ from fewbits.progress import Progress
 from fewbits.selection.build import Built, Yard
 from fewbits.selection.candidates import candidates
 from fewbits.selection.decide import decide, why_not
+from fewbits.selection.enough import too_few
 from fewbits.selection.job import Job
 from fewbits.selection.journal import MODEL, Journal
 from fewbits.selection.outcomes import outcomes_of
@@ -38,6 +39,8 @@ def run(job: Job, progress: Progress) -> Decision:
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe, impossible(job.device, host))
     make_folder(job.folder)
     journal = Journal(job.folder, job.fingerprint(asked), resume=job.resume)
+    if few := too_few(job.model, job.metric, len(job.test), job.budget):
+        progress.warn(few)
     keep = preflight(job.model, job.calibration, job.formats, journal, progress)
     quantizing = [e for e in asked if any(c.engine == e.name and c.recipe is not None for c in wanted)]
     tuning = calibrate(job, quantizing, journal, progress)
@@ -45,7 +48,8 @@ def run(job: Job, progress: Progress) -> Decision:
     for index, candidate in enumerate(wanted):
         progress.step("building", index, len(wanted))
         yard.build(candidate)
-    trial = _trial(job, yard.built, journal, progress, start)
+    spent = journal.get("time", "spent") or 0.0
+    trial = _trial(job, yard.built, journal, progress, start - spent)
     try:
         trial.weigh()
         trial.settle(job.original)
@@ -57,6 +61,12 @@ def run(job: Job, progress: Progress) -> Decision:
         trial.look_inside()
     finally:
         trial.close()
+    if len(trial.data.bad):
+        progress.warn(trial.data.bad.sentence("test"))
+    if short := trial.short():
+        progress.warn(f"the time budget left time for {short} of {len(job.test)} test samples")
+    if journal.added:
+        journal.put("time", "spent", spent + time.monotonic() - start)
     outcomes = outcomes_of(trial, yard.built, refused)
     verdict = decide(outcomes, job.budget)
     return Decision(
@@ -79,7 +89,7 @@ def run(job: Job, progress: Progress) -> Decision:
 
 def _trial(job: Job, built: Mapping[str, Built], journal: Journal, progress: Progress, start: float) -> Trial:
     return Trial(
-        {name: b.subject(job) for name, b in built.items()},
+        [b.subject(job) for b in built.values()],
         plain=[name for name, b in built.items() if b.candidate.format == "fp32"],
         stored=[name for name, b in built.items() if b.candidate.format == "fp16" and b.candidate.precision == "f32"],
         data=Store(job.test),
@@ -94,7 +104,7 @@ def _trial(job: Job, built: Mapping[str, Built], journal: Journal, progress: Pro
 
 
 def _part_of_time(job: Job, start: float, part: float) -> float:
-    """When this part of the time budget is over."""
+    """When this part of the time budget is over, of which earlier runs in the folder have used their share."""
     return math.inf if job.time_budget_s is None else start + job.time_budget_s * part
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from fewbits.engines import ENGINES, Mode, Session
 from fewbits.errors import EngineError, UnsupportedError
-from fewbits.graph.files import file_bytes
 from fewbits.selection.known import Known
 
 Key = tuple[str, Mode]
@@ -44,6 +43,10 @@ class Sessions:
                 found[key] = self._open[key] = session
         return found
 
+    def failure(self, name: str) -> str:
+        """Why the subject is out."""
+        return self._known.failures[name]
+
     def groups(self, keys: Sequence[Key]) -> list[list[Key]]:
         """The keys in order, in as few groups as can be open at once."""
         groups: list[list[Key]] = [[]]
@@ -64,7 +67,7 @@ class Sessions:
     def _need(self, key: Key) -> int:
         memory = self._known.memory.get(key[0])
         if memory is None:
-            return _FILES_HELD * file_bytes(self._known.subjects[key[0]].path)
+            return _FILES_HELD * self._known.size_bytes(key[0])
         return memory.peak_bytes - memory.baseline_bytes
 
     def _compile(self, name: str, mode: Mode) -> Session | None:
@@ -75,12 +78,11 @@ class Sessions:
             for slot in range(session.slots):
                 session.run({spec.name: np.zeros(spec.single, spec.dtype) for spec in session.inputs}, slot)
         except (EngineError, UnsupportedError) as error:
-            self._known.failures[name] = str(error)
+            self._known.fail(name, str(error))
             return None
-        settings, key = dict(session.settings), f"{name} {mode}"
+        key = f"{name} {mode}"
         if self._known.journal.get("settings", key) is None:
-            self._known.journal.put("settings", key, settings)
-        self._known.settings.setdefault(name, {})[mode] = settings
+            self._known.journal.put("settings", key, dict(session.settings))
         return session
 
 

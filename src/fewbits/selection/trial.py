@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 
 from fewbits.data import Sample, Store
 from fewbits.errors import DataError, EngineError
-from fewbits.graph.files import file_bytes
 from fewbits.measurement.interval import Drop
 from fewbits.measurement.metrics import Metric
 from fewbits.measurement.records import Measurement, Subject, Timing
 from fewbits.progress import Progress
-from fewbits.selection import proving, weighing
+from fewbits.selection import clocking, proving, weighing
 from fewbits.selection.clocking import Clock
 from fewbits.selection.decide import limit
 from fewbits.selection.gain import Gain, fastest, gain, unbeaten
 from fewbits.selection.journal import Journal
-from fewbits.selection.judging import STRETCH, Judge
+from fewbits.selection.judging import OPENING, STRETCH, Judge
 from fewbits.selection.known import Known
 from fewbits.selection.records import Budget
 from fewbits.selection.sessions import Sessions
@@ -32,14 +32,14 @@ from fewbits.selection.sessions import Sessions
 # Rounds for all; for those that are quoted or close; and the most, where it is still unclear.
 QUICK, SURE, MOST = 5, 10, 15
 _LEAST = 3
-_MODE_SAMPLES = 32
+# Less of a difference is not worth more rounds.
+_MATTERS = 1.03
 
 
 class Trial:
     """Measures subjects against FP32. All steps may be called again, after ``add`` too: what is done is not repeated.
 
     Args:
-        subjects: by name.
         plain: the FP32 subjects; the fastest of them is the reference.
         stored: subjects that execute as FP32 does, so that they can only win by their size.
         data, metric, budget: what accuracy is judged on, by, and against.
@@ -48,7 +48,7 @@ class Trial:
 
     def __init__(
         self,
-        subjects: Mapping[str, Subject],
+        subjects: Iterable[Subject],
         *,
         plain: Iterable[str],
         stored: Iterable[str] = (),
@@ -61,11 +61,13 @@ class Trial:
         judge_by: float = math.inf,
         finish_by: float = math.inf,
     ) -> None:
-        self.known = Known(dict(subjects), journal, progress)
+        self.known = Known(journal, progress)
+        for subject in subjects:
+            self.known.add(subject)
         self.budget, self.mode = budget, budget.mode
         self.reference = ""
         self._plain, self._stored = tuple(plain), set(stored)
-        self._data, self.metric = data, metric
+        self.data, self.metric = data, metric
         self._judge_by, self._finish_by = judge_by, finish_by
         self._sessions = Sessions(self.known)
         self._clock = Clock(self.known, self._sessions, seed)
@@ -79,7 +81,7 @@ class Trial:
         """
         if name in self.known.subjects:
             raise ValueError(f"there is a candidate {name} already")
-        self.known.subjects[name] = subject
+        self.known.add(replace(subject, name=name))
 
     def confirm(self, name: str, allowed: float) -> Drop:
         """Its drop against the reference on the whole test set, or on as much of it as rules the candidate out.
@@ -107,7 +109,7 @@ class Trial:
         Those that cannot be run are left out and stand among ``known.failures``.
         """
         wanted = list(dict.fromkeys([*([self.reference] if self.reference else []), *(names or self.known.alive())]))
-        self._run_rounds(wanted, QUICK)
+        self._run_rounds(wanted, QUICK, clocking.SHORT_TURN_S)
         return {name: self.known.timing(name) for name in wanted if name not in self.known.failures}
 
     def weigh(self) -> None:
@@ -131,7 +133,7 @@ class Trial:
         self._judge = Judge(
             self.known,
             self._sessions,
-            self._data,
+            self.data,
             self.metric,
             self.reference,
             mode=self.mode,
@@ -148,19 +150,25 @@ class Trial:
         it is clear which is the fastest; what that shows may bring up others, so both go on until nothing is left.
         """
         judge = self._judged()
+        if late := [name for name in self.known.alive() if not self._clock.in_common([self.reference, name])]:
+            self.quick_clock(late)
         judge.show([self.reference, *self.known.alive()], STRETCH)
         while True:
-            while (leaders := self._unjudged()) and time.monotonic() < self._judge_by:
-                judge.show([self.reference, *leaders], min(map(judge.reached, leaders)) + STRETCH)
-            if not self._clock_leaders():
+            # A round is cheaper than a stretch, and those it shows to be slower need no stretch.
+            self._clock_leaders(SURE)
+            unjudged = [name for name in self.leaders() if not judge.finished(name)]
+            if unjudged and time.monotonic() < self._judge_by:
+                judge.show([self.reference, *unjudged], min(map(judge.reached, unjudged)) + STRETCH)
+            elif not self._clock_leaders(MOST):
                 break
         while not judge.finished(self.reference) and time.monotonic() < self._judge_by:
             judge.show([self.reference], judge.reached(self.reference) + STRETCH)
 
     def compare_modes(self) -> None:
         """The mode that does not decide must compute the same, or its speed is withheld."""
-        samples = [sample for _, sample in self._data.between(0, min(_MODE_SAMPLES, len(self._data)))]
-        proving.compare_modes(self.known, self._sessions, samples, self.known.alive(), self.mode)
+        samples = dict(self.data.between(0, min(OPENING, len(self.data))))
+        seen = self._judged().opening
+        proving.compare_modes(self.known, self._sessions, samples, self.known.alive(), self.mode, seen)
 
     def look_inside(self) -> None:
         """What the kernels of each compute in; FP32 that computes in less is out."""
@@ -189,6 +197,13 @@ class Trial:
         able = [name for name in self.known.alive() if self._able(name)]
         return unbeaten(able, self.gain)
 
+    def short(self) -> int:
+        """The least number of samples seen by one that should have seen more, had there been time; 0 if none should."""
+        judge, whole = self._judged(), len(self.data)
+        due = {name: min(STRETCH, whole) for name in self.known.alive()}
+        due |= dict.fromkeys([self.reference, *self.leaders()], whole)
+        return min((judge.reached(name) for name, samples in due.items() if judge.reached(name) < samples), default=0)
+
     def _plain_alive(self) -> list[str]:
         return [name for name in self._plain if name not in self.known.failures]
 
@@ -209,21 +224,25 @@ class Trial:
         clocked = self._clock.in_common([self.reference, name]) >= MOST
         return (better.low if clocked else better.high) > 1.0
 
-    def _unjudged(self) -> list[str]:
-        return [name for name in self.leaders() if not self._judged().finished(name)]
-
-    def _clock_leaders(self) -> bool:
-        """More rounds for those that may be chosen, where it needs some; whether there were any."""
+    def _clock_leaders(self, most: int) -> bool:
+        """More rounds for those that may be chosen, beyond SURE only where it needs some; whether there were any."""
         leaders = self.leaders()
         together = [self.reference, *leaders]
-        unclear = len(leaders) > 1 or any(self.gain(self.reference, name).low <= 1.0 for name in leaders)
-        wanted = min(MOST, self._clock.in_common(together) + 1 if unclear else SURE)
+        if not leaders or self.budget.objective == "size":
+            return False
+        wanted = SURE
+        if any(self._unclear(one, other) for one in together for other in leaders if one != other):
+            wanted = max(SURE, min(most, self._clock.in_common(together) + 1))
         before = len(self.known.rounds)
-        if leaders and self.budget.objective != "size":
-            self._run_rounds(together, max(SURE, wanted))
+        self._run_rounds(together, wanted, clocking.TURN_S)
         return len(self.known.rounds) > before
 
-    def _run_rounds(self, names: Sequence[str], wanted: int) -> None:
+    def _unclear(self, one: str, other: str) -> bool:
+        """Whether more rounds may show that ``other`` is faster, by more than anyone cares about."""
+        better = self.gain(one, other)
+        return better.low <= 1.0 and better.high > _MATTERS
+
+    def _run_rounds(self, names: Sequence[str], wanted: int, turn_s: float) -> None:
         """Rounds until these have so many in common; three at least, whatever the time."""
         while True:
             names = [name for name in names if name not in self.known.failures]
@@ -231,10 +250,10 @@ class Trial:
             if not names or done >= wanted or (done >= _LEAST and time.monotonic() > self._finish_by):
                 return
             self.known.progress.step("speed", done, wanted)
-            self._clock.one_round(names, self._sample())
+            self._clock.one_round(names, self._sample(), turn_s)
 
     def _measurement(self, name: str) -> Measurement:
-        return Measurement(self.known.timing(name), file_bytes(self.known.subjects[name].path))
+        return Measurement(self.known.timing(name), self.known.size_bytes(name))
 
     def _judged(self) -> Judge:
         if self._judge is None:
@@ -243,14 +262,6 @@ class Trial:
 
     def _sample(self) -> Sample:
         try:
-            return next(self._data.between(0, len(self._data)))[1]
+            return next(self.data.between(0, len(self.data)))[1]
         except StopIteration:
-            raise DataError("no test sample could be read", where=self._data.dataset.name) from None
-
-
-def until(samples: Iterator[Sample], deadline: float | None) -> Iterator[Sample]:
-    """At least one sample, and then as many as the time budget leaves."""
-    for sample in samples:
-        yield sample
-        if deadline is not None and time.monotonic() > deadline:
-            return
+            raise DataError("no test sample could be read", where=self.data.dataset.name) from None
