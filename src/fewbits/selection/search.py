@@ -27,7 +27,7 @@ from fewbits.selection.sensitivity import sensitivities
 from fewbits.selection.trial import Trial
 from fewbits.selection.tuning import Tuning
 
-# A mix for speed alone is built where the profiles promise at least this share of the network's time.
+# A mix is built where the profiles promise that it saves at least this share of a network's time.
 _LEAST_GAIN = 0.03
 _FORMATS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
@@ -90,7 +90,7 @@ class Search:
         elif self._may_win():
             # The times of profiles are those of single operators; what may be spent is measured on whole networks.
             allowed = int8_us / self._trial.gain(self._plain, self._trial.best()).median
-            most = worthwhile(ranked, int8_us, allowed)
+            most = worthwhile(ranked[:-1], int8_us, allowed * (1 - _LEAST_GAIN))
             fewest(most, lambda count: self._try_mix(base, ranked[:count], len(ranked), precision))
 
     def _rest(self) -> str:
