@@ -32,7 +32,9 @@ def preflight(
     known = journal.get("preflight", "found")
     if known is None:
         samples = first(stream(calibration, workers=2), _SAMPLES)
-        found = hazards.survey(model, samples, progress, run_samples=_RUN_SAMPLES if halves["fp16"] else 0)
+        found = hazards.survey(
+            model, samples, progress, run_samples=_RUN_SAMPLES if halves["fp16"] else 0, remedy=False
+        )
         said = [
             sentence for format, asked in halves.items() if asked for sentence in _sentences(found.findings, format)
         ]
