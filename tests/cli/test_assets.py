@@ -60,7 +60,7 @@ def test_choose_on_a_residual_network(cli: Run, tmp_path: Path) -> None:
     assert by_name[ran.json["chosen"]]["samples"] == whole["samples"] == 300
     for engine in ("openvino", "onnxruntime"):
         int8 = by_name[f"{engine}-int8"]
-        assert int8["samples"] in (128, 300)  # a first stretch shows who is slower or wrong; the others see all
+        assert 128 <= int8["samples"] <= 300  # a first stretch shows who is slower or wrong; the others see all
         assert int8["executed"]["i8"] > 0.5
         assert int8["agreement"] > 0.9
         assert int8["size_bytes"] < 0.35 * whole["size_bytes"]
