@@ -56,16 +56,16 @@ def test_choose_on_a_residual_network(cli: Run, tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     by_name = {entry["name"]: entry for entry in ran.json["candidates"]}
     assert {entry["status"] for entry in by_name.values()} <= {"measured", "refused"}
-    whole = by_name["openvino-fp32"]
+    whole = by_name[ran.json["reference"]]
+    assert by_name[ran.json["chosen"]]["samples"] == whole["samples"] == 300
     for engine in ("openvino", "onnxruntime"):
         int8 = by_name[f"{engine}-int8"]
-        assert int8["samples"] == whole["samples"] == 300
+        assert 128 <= int8["samples"] <= 300  # a first stretch shows who is slower or wrong; the others see all
         assert int8["executed"]["i8"] > 0.5
         assert int8["agreement"] > 0.9
         assert int8["size_bytes"] < 0.35 * whole["size_bytes"]
-    assert abs(whole["accuracy"] - by_name["onnxruntime-fp32"]["accuracy"]) < 0.01
+        assert abs(by_name[f"{engine}-fp32"]["drop"]) < 0.01
     assert whole["accuracy"] == pytest.approx(quoted("resnet20_cifar10")[0] / 100, abs=0.07)
-    assert ran.json["chosen"] in by_name
     assert (tmp_path / "run" / "model.onnx").is_file()
 
 

@@ -98,6 +98,8 @@ def test_a_drop_that_a_part_of_the_samples_leaves_open_is_no_reason() -> None:
     assert "more than the 1 allowed" in verdict.rejected["openvino-bf16"]
     verdict = chosen([fp32, partly(measured("bf16", 12, drop=open_), 100)])
     assert verdict.rejected["openvino-bf16"].startswith("not faster than openvino-fp32")
+    verdict = chosen([fp32, fast, partly(measured("bf16", 12, drop=drop_of(0.0, 0.05)), 100)])
+    assert verdict.rejected["openvino-bf16"].startswith("not faster than openvino-fp32")
     # Cut off by a time budget: it is the fastest, and not chosen on such evidence.
     verdict = chosen([fp32, partly(measured("bf16", 6, drop=open_), 100)])
     assert verdict.chosen == "openvino-fp32"

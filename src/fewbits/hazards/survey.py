@@ -24,7 +24,7 @@ RUN_SAMPLES, _RUN_BYTES = 4, 1 << 30
 class Survey:
     """The findings, the FP16 run, and the same run with the unsafe nodes in FP32.
 
-    ``run`` is None where the model could not be run, ``mixed`` also where no node is unsafe.
+    ``run`` is None where the model could not be or was not run, ``mixed`` also where no node is unsafe.
     """
 
     findings: tuple[Finding, ...]
@@ -44,12 +44,14 @@ def survey(
     *,
     given: bool = True,
     run_samples: int = RUN_SAMPLES,
+    remedy: bool = True,
 ) -> Survey:
     """Check the model and see by a run what is true of it; a model that does not run is judged by its structure.
 
     Args:
         samples: ranges are taken from all of them, the run is on the first few; none for no run.
         run_samples: how many those few are; 0 for ranges without an FP16 run.
+        remedy: whether to run it with the unsafe nodes in FP32 as well.
         given: whether they are the person's; the ranges of random ones are not judged.
     """
     progress.step("looking for FP16 and BF16 hazards")
@@ -64,7 +66,7 @@ def survey(
         run = half_run(model, few, given=given)
         findings = (*confirmed(findings, run), *unexplained(findings, run))
         keep = unsafe_nodes(findings)
-        return Survey(findings, run, half_run(model, few, given=given, keep=keep) if keep else None)
+        return Survey(findings, run, half_run(model, few, given=given, keep=keep) if keep and remedy else None)
     except (EngineError, ValueError) as error:
         progress.warn(f"the model could not be run, so FP16 hazards are judged by its structure alone: {error}")
         return Survey(check(model))

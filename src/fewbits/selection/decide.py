@@ -92,11 +92,11 @@ def _problem(outcome: Measured, reference: Measured, gain: Gain, budget: Budget)
 
 
 def _unsettled(outcome: Measured, reference: Measured, budget: Budget) -> bool:
-    """Whether it was judged on a part of the samples only, and these leave open if it is inside the budget."""
+    """Whether it seems to lose too much, but was judged on a part of the samples only, which leave that open."""
     mine, theirs = outcome.measurement.accuracy, reference.measurement.accuracy
     if mine is None or mine.drop is None or theirs is None:
         return False
-    return mine.samples < theirs.samples and mine.drop.low <= budget.max_drop < mine.drop.high
+    return mine.samples < theirs.samples and mine.drop.low <= budget.max_drop < mine.drop.estimate
 
 
 def _only_smaller(outcome: Measured, budget: Budget) -> bool:
@@ -138,7 +138,7 @@ def _second(outcome: Measured, winner: Measured, gain: Gain, budget: Budget) -> 
         return f"inside the budget; its speed cannot be told from {name}'s ({ratio}), {why}"
     word = "smaller" if budget.objective == "size" else "faster"
     accuracy = outcome.measurement.accuracy
-    if accuracy is not None and accuracy.drop is not None and accuracy.drop.estimate > budget.max_drop:
+    if accuracy and accuracy.drop and accuracy.drop.estimate > budget.max_drop:
         return f"{name} is {ratio} {word}; its drop was not pursued beyond {accuracy.samples} samples"
     return f"inside the budget, but {name} is {ratio} {word}"
 
