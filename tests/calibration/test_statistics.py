@@ -168,3 +168,15 @@ def test_squares_survive_a_file_and_files_of_earlier_versions_are_refused(tmp_pa
         np.savez(path, **damaged)
         with pytest.raises(InputError, match="not a statistics file"):
             Statistics.load(path)
+
+
+def test_long_vectors_keep_all_their_channels() -> None:
+    """x [1, 9216] into a linear layer, more numbers than are sampled of an image: each is a channel of its own."""
+    model = network("g (float[1,9216] x) => (float[1,3] y) { y = MatMul(x, w) }", w=(9216, 3))
+    rng = np.random.default_rng(0)
+    seen = [Sample(f"s{i}", {"x": rng.normal(size=(1, 9216)).astype(np.float32)}) for i in range(4)]
+    found = collect(model, ["x"], seen, len(seen), ENGINES["onnxruntime"], Options(threads=1)).values["x"]
+    rows = np.concatenate([sample.inputs["x"] for sample in seen])
+    np.testing.assert_array_equal(found.minimum, rows.min(axis=0))
+    np.testing.assert_allclose(found.mean, rows.mean(axis=0), atol=1e-6)
+    assert found.histogram.count == rows.size

@@ -167,7 +167,7 @@ def _pick(
     At least three positions along each axis: what padding does to the border must not be all that is seen.
     """
     steps = [1] * len(shape)
-    grid = [i for i in range(len(shape)) if i not in (0, axis)] or list(range(1, len(shape)))
+    grid = [i for i in range(len(shape)) if i not in (0, axis)]
 
     def counts() -> list[int]:
         return [math.ceil(size / step) for size, step in zip(shape, steps, strict=True)]

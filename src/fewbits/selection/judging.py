@@ -15,7 +15,7 @@ from fewbits.measurement.metrics import Metric, from_json, to_json
 from fewbits.selection.known import Known
 from fewbits.selection.sessions import Sessions
 
-STRETCH = 128
+STRETCH = 64
 # Of the first samples all outputs are kept, to compare the other mode with.
 OPENING, _OPENING_BYTES = 32, 256 << 20
 # The reference's outputs that are kept for passes to come.
