@@ -150,7 +150,7 @@ def test_the_fewest_layers_leave_that_bring_it_inside(tmp_path: Path) -> None:
     search, yard = searched(tmp_path, trial)
     assert trial.asked == [PLAIN, ROUNDED, "onnxruntime-int8+fp32-2of3", "onnxruntime-int8+fp32-1of3"]
     assert kept_float(yard, "onnxruntime-int8+fp32-1of3") == {"bad"}, "most noise for least time"
-    assert [facts.name for facts in search.groups][0] == "bad"
+    assert search.groups[0].name == "bad"
     mixed = yard.tuned["onnxruntime-int8+fp32-1of3"]
     assert mixed.recipe.corrections == ("rounding", "bias"), "on top of the better INT8"
     assert "bad" not in mixed.plan.weights
