@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from fewbits.errors import DataError
 from fewbits.numerics.tensors import TensorSpec
@@ -67,6 +68,13 @@ class ArrayDataset(Dataset):
         if self.labels is None or self.labels.ndim != 1:
             return None
         return int(self.labels[index]) + self.label_offset
+
+    def picture(self, index: int) -> Image.Image | None:
+        """The row of the first input that is fed as an image."""
+        for name, feed in self.feeds.items():
+            if feed.kind == "image":
+                return feed.picture(self.arrays[name][index]).convert("RGB")
+        return None
 
     def _target(self, index: int) -> object | None:
         if self.labels is None or self.labels.ndim == 1:

@@ -16,6 +16,8 @@ from fewbits.errors import SampleError
 from .sample import Category, Sample
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from .preprocess import Preprocess
 
 _DIGEST_BYTES = 16
@@ -62,6 +64,10 @@ class Dataset(ABC):
     @abstractmethod
     def label(self, index: int) -> int | None:
         """The class number (offset included) without decoding; None where the target is none."""
+
+    def picture(self, index: int) -> Image.Image | None:  # noqa: ARG002
+        """Sample ``index`` as a person sees it, before preprocessing; None where it is no image or cannot be read."""
+        return None
 
     @abstractmethod
     def _read_content_key(self, index: int) -> str:

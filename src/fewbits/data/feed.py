@@ -41,9 +41,13 @@ class InputFeed:
         if steps is None:
             return _cast(row, self.spec, name)[None]
         if self.kind == "image":
-            pixels = row[:, :, 0] if row.shape[2] == 1 else row
-            return steps.apply(Image.fromarray(np.ascontiguousarray(pixels)), self.spec)
+            return steps.apply(self.picture(row), self.spec)
         return normalize(row, steps.mean, steps.scale, _colour_axis(row.shape, steps), self.spec.dtype)[None]
+
+    @staticmethod
+    def picture(row: NDArray[Any]) -> Image.Image:
+        """A uint8 row [H, W, 1 or 3] as an image."""
+        return Image.fromarray(np.ascontiguousarray(row[:, :, 0] if row.shape[2] == 1 else row))
 
 
 def plan_feed(

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from fewbits.errors import DataError, SampleError
 from fewbits.numerics.tensors import TensorSpec
 
 from .dataset import Dataset, hash_file
-from .images import load_image, load_mask
+from .images import load_image, load_mask, to_mode
 from .preprocess import Preprocess
 from .sample import Category, CocoTarget, Sample
 
@@ -77,6 +79,14 @@ class ImageDataset(Dataset):
         """The class number plus the offset; None for boxes and masks, which keep their own numbers."""
         target = self.entries[index].target
         return target + self.label_offset if isinstance(target, int) else None
+
+    def picture(self, index: int) -> Image.Image | None:
+        """The image file in RGB."""
+        entry = self.entries[index]
+        try:
+            return to_mode(load_image(entry.path, name=entry.name), "RGB", name=entry.name)
+        except SampleError:
+            return None
 
     def _read_content_key(self, index: int) -> str:
         return hash_file(self.entries[index].path, name=self.entries[index].name)

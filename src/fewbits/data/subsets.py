@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from PIL import Image
+
 from fewbits.errors import DataError
 
 from .dataset import Dataset
@@ -39,6 +41,10 @@ class Subset(Dataset):
     def label(self, index: int) -> int | None:
         """The base's label."""
         return self.base.label(self.indices[index])
+
+    def picture(self, index: int) -> Image.Image | None:
+        """The base's picture of it."""
+        return self.base.picture(self.indices[index])
 
     def _read_content_key(self, index: int) -> str:
         return self.base.content_key(self.indices[index])
