@@ -13,15 +13,15 @@ class Activation:
     """A layer's output as calibration saw it, in the unit of the tensor.
 
     Args:
-        low, high: the extremes.
+        low, high: the extremes; None where they are not finite.
         start, width: the left edge of the first bin, and how wide each is.
         counts: of values, a bin; at most 64 of them.
         clip: what the quantizer keeps, (low, high); None where the value is not quantized.
     """
 
     value: str
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     start: float
     width: float
     counts: tuple[int, ...]
