@@ -20,6 +20,7 @@ _COLOURS = {"fp32": "#7b8494", "fp16": "#8b5cf6", "bf16": "#c77700", "int8": "#0
 _MIXES = ("#2f7de1", "#d6409f", "#0aa2c0")
 _SHAPES = {"openvino": "circle", "onnxruntime": "square", "emulated": "diamond"}
 _BUDGET = "#dc2626"
+_SHORT = "datum.value < 1000 ? datum.label : format(datum.value, '~s')"
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ def javascript() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script; it holds no ``</script``."""
     import vl_convert
 
-    return str(vl_convert.javascript_bundle(vl_version=VEGA_LITE)).replace("</script", "<\\/script")
+    return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE)).replace(
+        "</script", "<\\/script"
+    )
 
 
 def svg(spec: dict[str, Any]) -> str:
@@ -67,21 +70,23 @@ def trade_off(choice: Choice) -> dict[str, Any] | None:
     engines = list(dict.fromkeys(point["engine"] for point in points))
     first = next(axis for axis in AXES if axis.key == points[0]["axis"])
     reference = choice.named(choice.reference)
-    x = {"field": "x", "type": "quantitative", "scale": {"zero": True, "nice": True, "padding": 14}}
-    y = {"field": "y", "type": "quantitative", "scale": {"zero": False, "padding": 14}}
-    x["axis"] = {"title": {"expr": "axisTitle"}, "tickCount": 6}  # type: ignore[assignment]
-    y["axis"] = {"title": f"{choice.metric}, %", "tickCount": 6}  # type: ignore[assignment]
+    x: dict[str, Any] = {"field": "x", "type": "quantitative", "scale": {"domainMin": 0, "nice": True}}
+    y: dict[str, Any] = {"field": "y", "type": "quantitative", "scale": {"zero": False, "padding": 14}}
+    x["axis"] = {"title": {"expr": "axisTitle"}, "tickCount": 6}
+    y["axis"] = {"title": f"{choice.metric}, %", "tickCount": 6}
     colour = {
         "field": "format",
         "type": "nominal",
         "scale": {"domain": formats, "range": _colours(formats)},
-        "legend": {"title": None, "symbolType": "circle", "symbolSize": 110},
+        "legend": {"title": None, "symbolType": "circle", "symbolSize": 110, "symbolOpacity": 1},
     }
     shape = {
         "field": "engine",
         "type": "nominal",
         "scale": {"domain": engines, "range": [_SHAPES[e] for e in engines]},
-        "legend": {"title": None, "labelExpr": _names(engines), "symbolSize": 110} if len(engines) > 1 else None,
+        "legend": {"title": None, "labelExpr": _names(engines), "symbolSize": 110, "symbolFillColor": "currentColor"}
+        if len(engines) > 1
+        else None,
     }
     here, picked = {"filter": "datum.axis == axis"}, {"filter": "datum.chosen"}
     layers: list[dict[str, Any]] = [
@@ -120,16 +125,19 @@ def trade_off(choice: Choice) -> dict[str, Any] | None:
         },
         {
             "transform": [here, picked],
-            "mark": {"type": "text", "dy": -24, "fontWeight": 600, "fontSize": 13},
+            "mark": {"type": "text", "dy": 27, "fontWeight": 600, "fontSize": 13},
             "encoding": {"x": x, "y": y, "text": {"value": "chosen"}},
         },
     ]
     if reference is not None and reference.accuracy is not None:
         floor = (reference.accuracy - choice.budget.max_drop) * 100
+        once: dict[str, Any] = {"data": {"values": [{}]}}
         rule = {"y": {"datum": floor, "type": "quantitative"}}
         layers += [
-            {"mark": {"type": "rule", "strokeDash": [6, 4], "color": _BUDGET, "strokeWidth": 1.5}, "encoding": rule},
-            {
+            once
+            | {"mark": {"type": "rule", "strokeDash": [6, 4], "color": _BUDGET, "strokeWidth": 1.5}, "encoding": rule},
+            once
+            | {
                 "mark": {"type": "text", "align": "right", "dy": 12, "color": _BUDGET, "fontSize": 12},
                 "encoding": rule
                 | {
@@ -154,15 +162,20 @@ def depth(layers: Sequence[Layer]) -> dict[str, Any] | None:
     ]
     if not points:
         return None
+    x = {"title": "layer, in order of execution", "labels": False, "ticks": False}
     bars = {
-        "mark": {"type": "bar", "color": _COLOURS["int8"], "cornerRadiusEnd": 2},
+        "mark": {"type": "bar", "cornerRadiusEnd": 2},
         "encoding": {
-            "x": {"field": "index", "type": "ordinal", "axis": {"title": "layer, in order of execution", "labels": False, "ticks": False}},
+            "color": {
+                "condition": {"test": "datum.format == 'i8'", "value": _COLOURS["int8"]},
+                "value": _COLOURS["fp32"],
+            },
+            "x": {"field": "index", "type": "ordinal", "axis": x},
             "y": {"field": "db", "type": "quantitative", "axis": {"title": "SQNR, dB", "tickCount": 4}},
             "tooltip": {"field": "tip"},
             "description": {"field": "tip"},
         },
-    }  # fmt: skip
+    }
     return _spec([bars], 170) | {"data": {"values": points}}
 
 
@@ -175,13 +188,18 @@ def histogram() -> dict[str, Any]:
         "data": {"name": "bins"},
         "mark": {"type": "bar", "color": _COLOURS["int8"], "binSpacing": 0.5},
         "encoding": {
-            "x": {"field": "low", "type": "quantitative", "axis": {"title": "activation"}, "scale": {"zero": False}},
+            "x": {
+                "field": "low",
+                "bin": "binned",
+                "type": "quantitative",
+                "axis": {"title": "activation", "tickCount": 8},
+            },
             "x2": {"field": "high"},
             "y": {
                 "field": "count",
                 "type": "quantitative",
                 "scale": {"type": "symlog"},
-                "axis": {"title": "values (log)", "tickCount": 3, "format": "~s"},
+                "axis": {"title": "values (log)", "values": [0, 10, 1e3, 1e5, 1e7, 1e9], "labelExpr": _SHORT},
             },
             "tooltip": {"field": "tip"},
             "description": {"field": "tip"},
@@ -227,6 +245,7 @@ def _spec(layers: list[dict[str, Any]], height: int) -> dict[str, Any]:
                 "labelColor": ink,
                 "labelFontSize": 12,
                 "columns": {"expr": "width < 420 ? 3 : 8"},
+                "layout": {"top": {"direction": "vertical", "anchor": "start"}},
             },
             "text": {"color": ink},
         },
@@ -262,7 +281,7 @@ def _points(choice: Choice, axis: Axis) -> list[dict[str, Any]]:
         )
     for point in found:
         point["front"] = not any(_beats(other, point, axis.better) for other in found)
-    return found
+    return sorted(found, key=lambda point: bool(point["chosen"]))  # the chosen one is drawn last, on top
 
 
 def _beats(other: dict[str, Any], point: dict[str, Any], better: int) -> bool:

@@ -55,10 +55,12 @@ def _openvino(file: str, device: str, settings: Mapping[str, str], feed: str) ->
     )
 
 
-def _onnxruntime(file: str, device: str, settings: Mapping[str, str], feed: str) -> str:
+def _onnxruntime(file: str, device: str, settings: Mapping[str, str], feed: str) -> str:  # noqa: ARG001
     provider = settings.get("provider", "CPUExecutionProvider")
     threads = settings.get("intra_op_num_threads")
-    options = "options = ort.SessionOptions()\n" + (f"options.intra_op_num_threads = {int(threads)}\n" if threads else "")
+    options = "options = ort.SessionOptions()\n" + (
+        f"options.intra_op_num_threads = {int(threads)}\n" if threads else ""
+    )
     return (
         f"import onnxruntime as ort\n\n{options}"
         f"model = ort.InferenceSession({file!r}, options, providers=[{provider!r}])\n"

@@ -55,11 +55,13 @@ def render(story: Story) -> str:
         {"chart": trade_off(choice), **_layer_data(closeup.layers), "axes": [asdict(axis) for axis in AXES]},
         story=story,
         choice=choice,
+        model=Path(choice.model).name,
         chosen=choice.named(choice.chosen),
         reference=choice.named(choice.reference),
         gain=_gain(story),
         closeup=closeup,
         layers=_worst_first(closeup.layers),
+        noted=any(layer.reason or layer.hazards or layer.overflow for layer in closeup.layers),
         snippets=snippets(choice, asked.device if asked else "CPU", asked.inputs if asked else ()),
         axes=AXES,
         versions={**choice.versions, **(asked.versions if asked else {})},
@@ -82,13 +84,17 @@ def render_comparison(result: Comparison) -> str:
 
 def _page(template: str, data: Mapping[str, Any], **content: Any) -> str:
     scripts = [Markup(javascript()), Markup((_TEMPLATES / "page.js").read_text(encoding="utf-8"))]
-    return _environment().get_template(template).render(
-        **content,
-        data=embedded(data),
-        style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        scripts=scripts,
-        hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
-        version=__version__,
+    return (
+        _environment()
+        .get_template(template)
+        .render(
+            **content,
+            data=embedded(data),
+            style=Markup((_TEMPLATES / "style.css").read_text(encoding="utf-8")),
+            scripts=scripts,
+            hashes=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
+            version=__version__,
+        )
     )
 
 

@@ -75,7 +75,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Story:
-    """Everything a report tells. ``finished`` is false for a run that was stopped: its choice is what is there so far."""
+    """Everything a report tells; where ``finished`` is false the run was stopped, and this is what is there so far."""
 
     choice: Choice
     asked: Asked | None

@@ -36,7 +36,7 @@ def entries(folder: Path, metric: str) -> list[dict[str, Any]]:
     """One entry a candidate that something is known of, with the keys of ``decision.json``."""
     known = _journal(folder)
     names = dict.fromkeys(key for kind, key in known if kind == "memory")
-    speed = next((value for (kind, _), value in known.items() if kind == "speed"), {})
+    speed: Any = next((value for (kind, _), value in known.items() if kind == "speed"), {})
     return [_entry(name, known, speed, metric) for name in names]
 
 

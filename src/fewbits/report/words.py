@@ -62,8 +62,8 @@ def gain(choice: Choice, entry: Entry) -> tuple[float, float, float] | None:
     a, b = (np.array([np.nan if v is None else v for v in rounds], float) for rounds in pairs)
     if not a.size or a.size != b.size or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return None
-    low, median, high = speedup(1 / a, 1 / b, choice.budget.confidence) if throughput else speedup(
-        a, b, choice.budget.confidence
+    low, median, high = (
+        speedup(1 / a, 1 / b, choice.budget.confidence) if throughput else speedup(a, b, choice.budget.confidence)
     )
     return low, median, high
 

@@ -51,7 +51,8 @@ def differences(data: Dataset, chosen: Subject, reference: Subject, progress: Pr
 
 
 def _search(data: Dataset, chosen: Session, reference: Session, progress: Progress) -> Differences:
-    agreement, found, compared = Agreement(), [], 0
+    agreement, compared = Agreement(), 0
+    found: list[Difference] = []
     deadline = time.monotonic() + _SECONDS
     for index in range(len(data)):
         if len(found) == MOST or time.monotonic() > deadline:
@@ -66,15 +67,19 @@ def _search(data: Dataset, chosen: Session, reference: Session, progress: Progre
         share = agreement.observe(got, None, expected)
         compared += 1
         if share < 1:
-            answers = ("", f"{share:.1%} of the pixels agree") if isinstance(share, float) else None
-            one, other = answers or (_answer(expected), _answer(got))
-            label = data.label(index)
-            found.append(
-                Difference(
-                    sample.name[:_NAME_CHARACTERS], "" if label is None else str(label), one, other, _picture(data, index)
-                )
-            )
+            found.append(_difference(data, index, sample.name, share, expected, got))
     return Differences(tuple(found), compared)
+
+
+def _difference(data: Dataset, index: int, name: str, share: float, expected: Arrays, got: Arrays) -> Difference:
+    label, picture = data.label(index), data.picture(index)
+    said = (_answer(expected), _answer(got)) if isinstance(share, int) else ("", f"{share:.1%} of the pixels agree")
+    return Difference(
+        name[:_NAME_CHARACTERS],
+        "" if label is None else str(label),
+        *said,
+        "" if picture is None else thumbnail(picture),
+    )
 
 
 def _answer(outputs: Arrays) -> str:
@@ -83,11 +88,6 @@ def _answer(outputs: Arrays) -> str:
     if scores is None or np.isnan(scores).any():
         return "no class (NaN)"
     return str(int(np.argmax(scores)))
-
-
-def _picture(data: Dataset, index: int) -> str:
-    image = data.picture(index)
-    return "" if image is None else thumbnail(image)
 
 
 def thumbnail(image: Image.Image) -> str:

@@ -156,14 +156,12 @@ def binned(value: ValueStatistics, name: str, clip: tuple[float, float] | None) 
     return Activation(name, low, high, float(edges[first_bin]), width * factor, bins, clip)
 
 
-def _layer(
-    row: Row, mine: tuple[float, str] | None, theirs: tuple[float, str] | None, evidence: _Evidence
-) -> Layer:
+def _layer(row: Row, mine: tuple[float, str] | None, theirs: tuple[float, str] | None, evidence: _Evidence) -> Layer:
     held = [evidence.metadata.get(node_name(node), {}) for node in row.nodes]
     name = row.value.name or ""
     noise = evidence.noise.get(name)
     findings = [f for f in evidence.findings if f.node in {node_name(n) for n in row.nodes} and f.fp16]
-    seen = [v.name for n in row.nodes for v in n.outputs if v.name in evidence.statistics]
+    seen = [v.name for n in row.nodes for v in n.outputs if v.name and v.name in evidence.statistics]
     return Layer(
         node=node_name(row.nodes[0]),
         op=" + ".join(node.op_type for node in row.nodes),
@@ -192,8 +190,8 @@ def _compare(
     two = engine.compile(with_outputs(version, [v.other for v in shared]), options)
     try:
         return compare_values(base, shared, (one, two), samples)
-    except KeyError as error:
-        raise EngineError(f"{chosen.engine} gives no activation {error}") from error
+    except (KeyError, ValueError) as error:  # an engine may leave an activation out, or give it another shape
+        raise EngineError(f"{chosen.engine} gives other activations than the file names: {error}") from error
     finally:
         one.close()
         two.close()

@@ -8,11 +8,13 @@ from fewbits import frontends
 from fewbits.data import stream, take
 from fewbits.engines import Options
 from fewbits.errors import InputError
+from fewbits.files import check_place
 from fewbits.graph import queries
 from fewbits.measurement.comparison import Comparison
 from fewbits.measurement.layers import compare_values, float_values, shared_values, with_outputs
 from fewbits.passes import simplify
 from fewbits.progress import Progress
+from fewbits.report.page import write_comparison
 from fewbits.verbs.inputs import DataOptions, about, check_model, open_test_data
 from fewbits.verbs.place import place
 
@@ -25,6 +27,7 @@ def compare(
     data: DataOptions,
     *,
     device: str = "CPU",
+    report: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Run both models on the same samples and compare every activation they have in common.
@@ -32,10 +35,16 @@ def compare(
     Activations match by name; both models are simplified first, so that an FP32 model matches the INT8 model
     made from it. A quantized activation is compared as its readers see it, after DequantizeLinear.
 
+    Args:
+        report: a page of HTML to write with what was found.
+
     Raises:
         InputError: a model, the data or the device is wrong, or the models have nothing in common.
+        OutputError: the report cannot be written.
     """
     progress = progress or Progress()
+    if report is not None:
+        check_place(Path(report))
     where = place("all", device)
     base, version = frontends.load(reference), frontends.load(other)
     check_model(base, reference)
@@ -64,7 +73,7 @@ def compare(
         progress=lambda done: progress.step("comparing", done, len(dataset)),
     )
     final = {v.name for v in base.graph.outputs}
-    return Comparison(
+    result = Comparison(
         Path(reference),
         Path(other),
         count,
@@ -72,3 +81,6 @@ def compare(
         tuple(row for row in rows if row.value in final),
         len(float_values(base)) - len(shared),
     )
+    if report is not None:
+        write_comparison(result, Path(report))
+    return result
