@@ -106,6 +106,11 @@ def trade_off(choice: Choice) -> dict[str, Any] | None:
             "encoding": {"x": {**x, "field": "x_low"}, "x2": {"field": "x_high"}, "y": y, "color": colour},
         },
         {
+            "transform": [here, picked],
+            "mark": {"type": "point", "aria": False, "size": 520, "strokeWidth": 2.5, "color": _COLOURS["int8"]},
+            "encoding": {"x": x, "y": y, "tooltip": {"field": "tip"}},
+        },
+        {
             "name": "points",
             "transform": [here],
             "mark": {"type": "point", "filled": True, "size": 130, "opacity": 1},
@@ -117,11 +122,6 @@ def trade_off(choice: Choice) -> dict[str, Any] | None:
                 "tooltip": {"field": "tip"},
                 "description": {"field": "tip"},
             },
-        },
-        {
-            "transform": [here, picked],
-            "mark": {"type": "point", "size": 520, "strokeWidth": 2.5, "color": _COLOURS["int8"]},
-            "encoding": {"x": x, "y": y},
         },
         {
             "transform": [here, picked],

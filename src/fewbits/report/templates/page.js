@@ -106,7 +106,8 @@
         const low = activation.start + i * activation.width, high = low + activation.width;
         return { low, high, count, tip: figure(low) + " … " + figure(high) + "\n" + count + " values" };
       });
-      spec.datasets.clip = (activation.clip || []).map((at) => ({ at }));
+      if (activation.clip) spec.datasets.clip = activation.clip.map((at) => ({ at }));
+      else spec.layer.length = 1;
       draw(chart, spec, false);
     });
   }
