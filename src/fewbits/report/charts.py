@@ -167,7 +167,7 @@ def depth(layers: Sequence[Layer]) -> dict[str, Any] | None:
         "mark": {"type": "bar", "cornerRadiusEnd": 2},
         "encoding": {
             "color": {
-                "condition": {"test": "datum.format == 'i8'", "value": _COLOURS["int8"]},
+                "condition": {"test": "datum.format == 'i8' || datum.format == 'unknown'", "value": _COLOURS["int8"]},
                 "value": _COLOURS["fp32"],
             },
             "x": {"field": "index", "type": "ordinal", "axis": x},

@@ -2,7 +2,8 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const tip = document.getElementById("tip");
-  const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, hover: false, defaultStyle: false, tooltip: onHover };
+  // Only errors are logged: a chart without error bars is none.
+  const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, hover: false, defaultStyle: false, logLevel: 1, tooltip: onHover };
 
   // Names come from files: they only ever reach the page as text.
   function show(text, box) {
