@@ -10,13 +10,12 @@ import numpy as np
 import onnx
 import pytest
 from browser import Browser, browser
+from hostile import HOSTILE
 from PIL import Image
 
 import fewbits
 from fewbits import example
 from fewbits.selection.records import Decision
-
-HOSTILE = "<script>alert('x')</script>&\"'"
 
 
 @pytest.fixture(scope="session")

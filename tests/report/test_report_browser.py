@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 from browser import Browser
+from hostile import HOSTILE
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-
-from conftest import HOSTILE
 
 POINT = "#chart [role=graphics-symbol][aria-label][tabindex='0']"
 WIDTHS = (1280, 400)

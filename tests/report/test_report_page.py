@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hostile import HOSTILE
 
-from conftest import HOSTILE
 from fewbits.cli import main
 from fewbits.devices.host import Host
 from fewbits.report.charts import trade_off

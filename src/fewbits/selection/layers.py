@@ -21,12 +21,18 @@ from fewbits.measurement.comparison import LayerComparison
 from fewbits.measurement.layers import compare_values, shared_values, with_outputs
 from fewbits.measurement.records import Subject
 from fewbits.progress import Progress
+from fewbits.quantization.corrections import EQUALIZE
+from fewbits.quantization.recipe import Recipe
 from fewbits.selection.closeup_records import NO_NOISE_DB, Activation, Layer
 from fewbits.selection.run import Job
 
 # A few samples show which layer loses most; each holds every activation of two models in memory.
 _SAMPLES = 8
 _BINS = 64
+_EQUALIZED = (
+    "channels were equalized, which scales the values between layers: the SQNR of those layers counts the scaling too, "
+    "that of the outputs does not"
+)
 _LEVELS = {"I8": "i8"}
 # What may follow an operator's name in the name of the kernel it became.
 _JOINTS = frozenset("/_:. ")
@@ -80,7 +86,7 @@ def layers(job: Job, chosen: Subject, reference: Subject, progress: Progress) ->
     progress.step("looking at the layers")
     version = frontends.load(chosen.path)
     samples = first(stream(job.test, workers=1), _SAMPLES)
-    notes: list[str] = []
+    notes = [_EQUALIZED] if _equalized(chosen) else []
     noise: tuple[LayerComparison, ...] = ()
     count = 0
     try:
@@ -208,6 +214,12 @@ def _profile(subject: Subject, inputs: Arrays, notes: list[str]) -> Sequence[OpT
 def _statistics(job: Job) -> Mapping[str, ValueStatistics]:
     path = job.folder / "statistics.npz"
     return Statistics.load(path).values if path.is_file() else {}
+
+
+def _equalized(chosen: Subject) -> bool:
+    """Whether the recipe beside the chosen file says so."""
+    recipe = chosen.path.with_suffix(".toml")
+    return recipe.is_file() and EQUALIZE in Recipe.from_toml(recipe).corrections
 
 
 def _clips(model: ir.Model) -> dict[str, tuple[float, float]]:
