@@ -161,6 +161,16 @@ def test_error_bars_are_the_interval_of_the_drop_below_the_reference() -> None:
     assert next(p for p in spec["data"]["values"] if p["name"] == "openvino-fp32")["y_low"] is None
 
 
+@pytest.mark.parametrize(("max_drop", "drawn"), [(0.01, True), (0.9, False)])
+def test_the_budget_line_never_flattens_the_points(max_drop: float, drawn: bool) -> None:
+    made = replace(choice(entry("openvino-fp32", 10, 0.9), entry("openvino-int8", 4, 0.88)), budget=Budget(max_drop))
+    spec = trade_off(made)
+    assert spec is not None
+    floors = [layer["encoding"]["y"]["datum"] for layer in spec["layer"] if "datum" in layer["encoding"]["y"]]
+    assert floors == ([pytest.approx(90 - 100 * max_drop)] * 2 if drawn else [])
+    assert "points below FP32" in json.dumps(spec)
+
+
 def test_the_headline_says_what_to_do() -> None:
     whole, fast = entry("openvino-fp32", 10, 0.9), entry("onnxruntime-int8", 4, 0.89, drop=0.01)
     assert headline(choice(whole, fast, chosen=fast.name)) == (

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from fewbits.report.story import Choice, Entry
-from fewbits.report.words import engine_name, label, megabytes, number, percent
+from fewbits.report.points import AXES, points
+from fewbits.report.story import Choice
+from fewbits.report.words import engine_name, number
 from fewbits.selection.closeup_records import Layer
 
 VEGA_LITE = "6.4"
@@ -21,24 +19,6 @@ _MIXES = ("#2f7de1", "#d6409f", "#0aa2c0")
 _SHAPES = {"openvino": "circle", "onnxruntime": "square", "emulated": "diamond"}
 _BUDGET = "#dc2626"
 _SHORT = "datum.value < 1000 ? datum.label : format(datum.value, '~s')"
-
-
-@dataclass(frozen=True)
-class Axis:
-    """What accuracy is drawn against; ``better`` is 1 where more is better, -1 where less is."""
-
-    key: str
-    name: str
-    title: str
-    better: int
-
-
-AXES = (
-    Axis("latency", "Latency", "median latency at batch 1, ms (less is better)", -1),
-    Axis("throughput", "Throughput", "samples a second with all cores busy (more is better)", 1),
-    Axis("size", "Size", "model file, MB (less is better)", -1),
-    Axis("memory", "Memory", "peak memory of the process, MB (less is better)", -1),
-)
 
 
 @functools.cache
@@ -63,13 +43,13 @@ def trade_off(choice: Choice) -> dict[str, Any] | None:
 
     The parameters ``axis`` and ``axisTitle`` say what lies on the x axis. None where no accuracy is known.
     """
-    points = [point for axis in AXES for point in _points(choice, axis)]
-    if not points:
+    found = [point for axis in AXES for point in points(choice, axis)]
+    if not found:
         return None
-    formats = list(dict.fromkeys(point["format"] for point in points))
-    engines = list(dict.fromkeys(point["engine"] for point in points))
-    first = next(axis for axis in AXES if axis.key == points[0]["axis"])
-    reference = choice.named(choice.reference)
+    formats = list(dict.fromkeys(point["format"] for point in found))
+    engines = list(dict.fromkeys(point["engine"] for point in found))
+    known = {point["axis"] for point in found}
+    first = next(axis for axis in sorted(AXES, key=lambda a: a.key != choice.budget.objective) if axis.key in known)
     x: dict[str, Any] = {"field": "x", "type": "quantitative", "scale": {"domainMin": 0, "nice": True}}
     y: dict[str, Any] = {"field": "y", "type": "quantitative", "scale": {"zero": False, "padding": 14}}
     x["axis"] = {"title": {"expr": "axisTitle"}, "tickCount": 6}
@@ -129,28 +109,32 @@ def trade_off(choice: Choice) -> dict[str, Any] | None:
             "encoding": {"x": x, "y": y, "text": {"value": "chosen"}},
         },
     ]
-    if reference is not None and reference.accuracy is not None:
-        floor = (reference.accuracy - choice.budget.max_drop) * 100
-        once: dict[str, Any] = {"data": {"values": [{}]}}
-        rule = {"y": {"datum": floor, "type": "quantitative"}}
-        layers += [
-            once
-            | {"mark": {"type": "rule", "strokeDash": [6, 4], "color": _BUDGET, "strokeWidth": 1.5}, "encoding": rule},
-            once
-            | {
-                "mark": {"type": "text", "align": "right", "dy": 12, "color": _BUDGET, "fontSize": 12},
-                "encoding": rule
-                | {
-                    "x": {"value": {"expr": "width - 6"}},
-                    "text": {"value": f"budget: {number(choice.budget.max_drop * 100, 1)} points below FP32"},
-                },
-            },
-        ]
+    layers += _budget(choice, found)
     return _spec(layers, 380) | {
         "params": [{"name": "axis", "value": first.key}, {"name": "axisTitle", "value": first.title}],
-        "data": {"values": points},
+        "data": {"values": found},
         "resolve": {"scale": {"x": "shared", "y": "shared"}},
     }
+
+
+def _budget(choice: Choice, found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The line no candidate may lie below; only words where it lies so low that it would flatten everything else."""
+    reference = choice.named(choice.reference)
+    if reference is None or reference.accuracy is None:
+        return []
+    floor = (reference.accuracy - choice.budget.max_drop) * 100
+    low = min(point["y_low"] or point["y"] for point in found)
+    high = max(point["y_high"] or point["y"] for point in found)
+    words = f"budget: {number(choice.budget.max_drop * 100, 1)} points below FP32"
+    near = floor > low - 2 * (high - low) - 1
+    y: dict[str, Any] = {"datum": floor, "type": "quantitative"} if near else {"value": {"expr": "height - 18"}}
+    once: dict[str, Any] = {"data": {"values": [{}]}}
+    text = {
+        "mark": {"type": "text", "align": "right", "dy": 12, "color": _BUDGET, "fontSize": 12},
+        "encoding": {"y": y, "x": {"value": {"expr": "width - 6"}}, "text": {"value": words if near else f"{words} ↓"}},
+    }
+    rule = {"mark": {"type": "rule", "strokeDash": [6, 4], "color": _BUDGET, "strokeWidth": 1.5}, "encoding": {"y": y}}
+    return [once | rule, once | text] if near else [once | text]
 
 
 def depth(layers: Sequence[Layer]) -> dict[str, Any] | None:
@@ -250,74 +234,6 @@ def _spec(layers: list[dict[str, Any]], height: int) -> dict[str, Any]:
             "text": {"color": ink},
         },
     }
-
-
-def _points(choice: Choice, axis: Axis) -> list[dict[str, Any]]:
-    reference = choice.named(choice.reference)
-    base = reference.accuracy if reference else None
-    found = []
-    for entry in choice.candidates:
-        x, x_low, x_high = _place(entry, axis)
-        if x is None or entry.accuracy is None:
-            continue
-        low = high = None
-        if base is not None and entry.drop_interval is not None and entry is not reference:
-            low, high = ((base - drop) * 100 for drop in reversed(entry.drop_interval))
-        found.append(
-            {
-                "axis": axis.key,
-                "name": entry.name,
-                "engine": entry.engine,
-                "format": entry.formats,
-                "x": x,
-                "x_low": x_low,
-                "x_high": x_high,
-                "y": entry.accuracy * 100,
-                "y_low": low,
-                "y_high": high,
-                "chosen": entry.name == choice.chosen,
-                "tip": _tip(choice, entry),
-            }
-        )
-    for point in found:
-        point["front"] = not any(_beats(other, point, axis.better) for other in found)
-    return sorted(found, key=lambda point: bool(point["chosen"]))  # the chosen one is drawn last, on top
-
-
-def _beats(other: dict[str, Any], point: dict[str, Any], better: int) -> bool:
-    """Whether the other is no worse in both, and better in one."""
-    ahead, right = better * (other["x"] - point["x"]), other["y"] - point["y"]
-    return bool(ahead >= 0 and right >= 0 and (ahead > 0 or right > 0))
-
-
-def _place(entry: Entry, axis: Axis) -> tuple[float | None, float | None, float | None]:
-    """(value, lower and upper quartile of the rounds) on an axis."""
-    match axis.key:
-        case "latency":
-            return entry.p50_ms, *_quartiles(entry.round_ms)
-        case "throughput":
-            return entry.throughput_fps, *_quartiles(entry.round_fps)
-        case "size":
-            return None if entry.size_bytes is None else entry.size_bytes / 1e6, None, None
-        case _:
-            return None if entry.peak_rss_bytes is None else entry.peak_rss_bytes / 1e6, None, None
-
-
-def _quartiles(rounds: Sequence[float | None]) -> tuple[float | None, float | None]:
-    known = [value for value in rounds if value is not None]
-    return (None, None) if len(known) < 4 else tuple(float(v) for v in np.percentile(known, (25, 75)))  # type: ignore[return-value]
-
-
-def _tip(choice: Choice, entry: Entry) -> str:
-    lines = [label(entry), f"{choice.metric} {percent(entry.accuracy)}"]
-    if entry.name == choice.reference:
-        lines.append("the FP32 reference")
-    elif entry.drop is not None and entry.drop_interval is not None:
-        low, high = (number(v * 100) for v in entry.drop_interval)
-        lines.append(f"drop {number(entry.drop * 100)} points ({low} … {high})")
-    lines.append(f"{number(entry.p50_ms)} ms · {number(entry.throughput_fps, 0)} a second")
-    lines.append(f"{megabytes(entry.size_bytes)} MB file · {megabytes(entry.peak_rss_bytes, 0)} MB memory")
-    return "\n".join(lines)
 
 
 def _layer_tip(layer: Layer) -> str:

@@ -18,9 +18,10 @@ from fewbits import __version__
 from fewbits.files import write_text
 from fewbits.measurement.comparison import Comparison, LayerComparison
 from fewbits.report import words
-from fewbits.report.charts import AXES, depth, histogram, javascript, trade_off
+from fewbits.report.charts import depth, histogram, javascript, trade_off
 from fewbits.report.deploy import snippets
 from fewbits.report.json_view import finite
+from fewbits.report.points import AXES
 from fewbits.report.story import Story
 from fewbits.selection.closeup_records import NO_NOISE_DB, Closeup, Layer
 

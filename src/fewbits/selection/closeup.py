@@ -14,7 +14,7 @@ from fewbits.measurement.records import Subject
 from fewbits.progress import Progress
 from fewbits.selection.closeup_records import Closeup
 from fewbits.selection.differences import Differences, differences
-from fewbits.selection.layers import Layers, layers
+from fewbits.selection.layers import Layers, Sensitivity, layers
 from fewbits.selection.records import Decision, Measured
 from fewbits.selection.run import Job
 
@@ -29,11 +29,14 @@ class _Pair:
     reference: Subject
 
 
-def look_closer(job: Job, decision: Decision, progress: Progress) -> Closeup:
+def look_closer(job: Job, decision: Decision, progress: Progress, sensitivity: Sensitivity | None = None) -> Closeup:
     """Look at the chosen model and write what was seen as ``closeup.json`` into the run's folder.
 
     What cannot be seen (an engine that gives no profile, a device that is not here) is left out with a note: the
     decision does not depend on it.
+
+    Args:
+        sensitivity: per node the SQNR in dB at the model's outputs (with only it quantized, with all but it).
 
     Raises:
         OutputError: the file cannot be written.
@@ -45,7 +48,7 @@ def look_closer(job: Job, decision: Decision, progress: Progress) -> Closeup:
     else:
         shown, differing = Layers(), Differences()
         try:
-            shown = layers(job, pair.chosen, pair.reference, progress)
+            shown = layers(job, pair.chosen, pair.reference, progress, sensitivity or {})
         except FewbitsError as error:
             notes.append(f"the layers could not be compared: {error}")
         try:

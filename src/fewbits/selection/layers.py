@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -36,6 +37,10 @@ _EQUALIZED = (
 _LEVELS = {"I8": "i8"}
 # What may follow an operator's name in the name of the kernel it became.
 _JOINTS = frozenset("/_:. ")
+
+
+# Node → signal to noise in dB at the model's outputs: with only it quantized, with all but it.
+Sensitivity: TypeAlias = Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -75,10 +80,16 @@ class _Evidence:
     clips: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     metadata: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    sensitivity: Sensitivity = field(default_factory=dict)
 
 
-def layers(job: Job, chosen: Subject, reference: Subject, progress: Progress) -> Layers:
+def layers(
+    job: Job, chosen: Subject, reference: Subject, progress: Progress, sensitivity: Sensitivity | None = None
+) -> Layers:
     """Profile both models, compare their activations on a few test samples, and check for 16-bit hazards.
+
+    Args:
+        sensitivity: node → signal to noise at the outputs where (only it, all but it) is quantized.
 
     Raises:
         FewbitsError: the chosen file cannot be read, or no sample can.
@@ -100,6 +111,7 @@ def layers(job: Job, chosen: Subject, reference: Subject, progress: Progress) ->
         clips=_clips(version),
         metadata={node_name(node): dict(node.metadata_props) for node in version.graph},
         findings=hazards.check(job.model, seen or None),
+        sensitivity=sensitivity or {},
     )
     rows = rows_of(job.model)
     profiles = [_profile(subject, dict(samples[0].inputs), notes) for subject in (chosen, reference)]
@@ -167,6 +179,7 @@ def _layer(row: Row, mine: tuple[float, str] | None, theirs: tuple[float, str] |
     name = row.value.name or ""
     noise = evidence.noise.get(name)
     findings = [f for f in evidence.findings if f.node in {node_name(n) for n in row.nodes} and f.fp16]
+    only, but = next((evidence.sensitivity[n] for n in row.names if n in evidence.sensitivity), (None, None))
     seen = [v.name for n in row.nodes for v in n.outputs if v.name and v.name in evidence.statistics]
     return Layer(
         node=node_name(row.nodes[0]),
@@ -175,13 +188,19 @@ def _layer(row: Row, mine: tuple[float, str] | None, theirs: tuple[float, str] |
         reason=held[0].get(qdq.REASON_KEY, ""),
         time_us=mine[0] if mine else None,
         reference_time_us=theirs[0] if theirs else None,
-        sqnr_db=None if noise is None else float(np.clip(noise.sqnr_db, -NO_NOISE_DB, NO_NOISE_DB)),
+        sqnr_db=_limited(noise.sqnr_db if noise else None),
         low=noise.reference_range[0] if noise else None,
         high=noise.reference_range[1] if noise else None,
+        only_db=_limited(only),
+        but_db=_limited(but),
         hazards=tuple(f"{f.verdict}: {f.reason}" for f in findings if f.level != "information"),
         overflow=any(f.check == "ranges" and f.fp16 == "certain" for f in findings),
         activation=binned(evidence.statistics[seen[-1]], seen[-1], evidence.clips.get(seen[-1])) if seen else None,
     )
+
+
+def _limited(db: float | None) -> float | None:
+    return None if db is None else float(np.clip(db, -NO_NOISE_DB, NO_NOISE_DB))
 
 
 def _compare(
