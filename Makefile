@@ -1,12 +1,13 @@
 # Everything a fresh machine needs is Python 3.11 or later, make and git.
 PYTHON ?= python3
+SUDO := $(shell test "$$(id -u)" = 0 || command -v sudo)
 BIN := .venv/bin
 # Not in the lock: its CPU build has another version and place than the one of the package index.
 # TORCH='torch==2.13.* --index-url https://download.pytorch.org/whl/cpu' names the place where pip does not know it.
 TORCH ?= torch==2.13.*
 STAMP := .venv/.ready
 
-.PHONY: setup demo test lint types bench lock clean
+.PHONY: setup browser demo test lint types bench lock clean
 
 setup: $(STAMP)
 
@@ -17,6 +18,11 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	touch $@
+
+# Debian's Chromium, which opens the report in its tests; any other with its chromedriver on the PATH will do.
+# Without one these tests are skipped, but never where CI is set.
+browser:
+	command -v chromedriver >/dev/null || { $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium chromium-driver; }
 
 demo: setup
 	$(BIN)/fewbits demo -o fewbits-demo

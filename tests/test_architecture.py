@@ -36,6 +36,7 @@ FRAMEWORKS = {
     "torch": ("frontends/",),
     "tensorflow": ("frontends/",),
     "paddle": ("frontends/",),
+    "vl_convert": ("report/charts.py",),
 }
 
 
@@ -145,6 +146,7 @@ def test_the_source_keeps_the_direction() -> None:
         ("engines/onnxruntime.py", "class A:\n    import onnxruntime"),
         ("frontends/pytorch.py", "import torch"),
         ("passes/a.py", "def f():\n    import torch.nn"),
+        ("report/page.py", "def f():\n    import vl_convert"),
     ],
 )
 def test_each_rule_catches_what_it_forbids(file: str, source: str) -> None:

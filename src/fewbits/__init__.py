@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fewbits.verbs.inputs import DataOptions as DataOptions
     from fewbits.verbs.inspect import inspect as inspect
     from fewbits.verbs.measure import measure as measure
+    from fewbits.verbs.report import report as report
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ _HOMES = {
     "inspect": "fewbits.verbs.inspect",
     "load": "fewbits.frontends",
     "measure": "fewbits.verbs.measure",
+    "report": "fewbits.verbs.report",
 }
 
 __all__ = [*_HOMES]

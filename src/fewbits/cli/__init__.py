@@ -22,6 +22,7 @@ VERBS = {
     "compare": "fewbits.cli.compare",
     "devices": "fewbits.cli.devices",
     "inspect": "fewbits.cli.inspect",
+    "report": "fewbits.cli.report",
     "demo": "fewbits.cli.demo",
 }
 # Said here as well, so that `fewbits --help` need not import the verbs.
@@ -33,6 +34,7 @@ SUMMARIES = {
     "compare": "Layer by layer: where does another version differ?",
     "devices": "Which device runs which format, and why; what this host has.",
     "inspect": "What is in a model, what can be INT8, where FP16 and BF16 go wrong.",
+    "report": "Write the report of a finished or stopped run again.",
     "demo": "The main job on the example that ships with the package.",
 }
 

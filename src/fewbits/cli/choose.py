@@ -116,11 +116,14 @@ def choose(
 def finish(decision: Decision, out: Path, *, as_json: bool) -> None:
     """Print the decision and leave with 3 where nothing fits the budget."""
     from fewbits.report.json_view import decision_json, dumps
-    from fewbits.report.terminal import show_decision
+    from fewbits.report.page import REPORT
+    from fewbits.report.verdict import show_decision
 
     if as_json:
         say(dumps(decision_json(decision)).rstrip())
     else:
-        show_decision(decision, out)
+        show_decision(decision, out, out / REPORT)
     if decision.chosen is None:
-        raise BudgetError(decision.reason, where=str(out), fix="widen the budget, or see decision.json")
+        raise BudgetError(
+            decision.reason, where=str(out), fix=f"widen the budget; {REPORT} shows what each candidate loses"
+        )

@@ -44,6 +44,11 @@ class InputFeed:
             return steps.apply(as_image(row), self.spec)
         return normalize(row, steps.mean, steps.scale, _colour_axis(row.shape, steps), self.spec.dtype)[None]
 
+    @staticmethod
+    def picture(row: NDArray[Any]) -> Image.Image:
+        """A uint8 row [H, W, 1 or 3] as an image."""
+        return Image.fromarray(np.ascontiguousarray(row[:, :, 0] if row.shape[2] == 1 else row))
+
 
 def as_image(row: NDArray[Any]) -> Image.Image:
     """uint8 [H, W, 1 or 3] as a picture, gray or RGB."""

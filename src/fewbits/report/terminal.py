@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
 
 from rich import box
 from rich.table import Table
@@ -15,93 +13,7 @@ from fewbits.measurement.conversion import Converted
 from fewbits.measurement.records import Measurements
 from fewbits.quantization.records import Calibrated
 from fewbits.report.screen import screen as _console
-from fewbits.selection.records import Decision, Measured, Outcome
-
-_UNKNOWN = "unknown"
-
-
-def show_decision(decision: Decision, folder: Path) -> None:
-    """The table of candidates, the verdict, and where the files are."""
-    console = _console()
-    host = decision.host
-    console.print(Text(f"{decision.model} on {host.cpu}, {host.cores} cores", style="bold"))
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
-    metric = "agreement" if decision.metric == "agreement" else decision.metric
-    columns = ("candidate", metric, "drop (points)", "ms", "±", "fps", "MB", "RAM", "executed")
-    rows = [_row(outcome, decision) for outcome in decision.outcomes]
-    known = [i for i in range(len(columns)) if any(row[i : i + 1] not in ((), ("",), (_UNKNOWN,)) for row in rows)]
-    for i in known:
-        table.add_column(columns[i], justify="left" if i in (0, 8) else "right", no_wrap=True)
-    for outcome, row in zip(decision.outcomes, rows, strict=True):
-        style = "bold green" if outcome.candidate.name == decision.chosen else ""
-        table.add_row(*(Text(row[i] if i < len(row) else "") for i in known), style=style)
-    console.print(table)
-    for outcome in decision.outcomes:
-        name = outcome.candidate.name
-        if name != decision.chosen:
-            console.print(Text(f"  {name}: {decision.rejected.get(name, '')}", style="dim"))
-            if isinstance(outcome, Measured):
-                for note in outcome.measurement.notes:
-                    console.print(Text(f"    {note}", style="dim"))
-    console.print()
-    if decision.chosen is None:
-        console.print(Text(decision.reason, style="bold red"))
-        console.print(Text(f"The report is in {folder / 'decision.json'}."))
-        return
-    console.print(Text(f"{decision.reason}.", style="bold green"))
-    for outcome in decision.outcomes:
-        if outcome.candidate.name == decision.chosen and isinstance(outcome, Measured):
-            for note in outcome.measurement.notes:
-                console.print(Text(f"  {note}", style="dim"))
-    files = ", ".join(str(folder / file) for file in decision.files)
-    console.print(Text(f"Deploy {files}{_deploy(decision)}; all figures: {folder / 'decision.json'}."))
-    console.print(Text(f"{decision.seconds:.0f} s."))
-
-
-def _deploy(decision: Decision) -> str:
-    """How to run the chosen file as it was measured."""
-    outcome = next(o for o in decision.outcomes if o.candidate.name == decision.chosen)
-    if not isinstance(outcome, Measured):
-        return ""
-    mode = "throughput" if decision.budget.objective == "throughput" else "latency"
-    settings = outcome.measurement.settings.get(mode, {})
-    if not settings:
-        return ""
-    return f" with {outcome.candidate.engine} ({', '.join(f'{k}={v}' for k, v in settings.items())})"
-
-
-def _row(outcome: Outcome, decision: Decision) -> tuple[str, ...]:
-    name = outcome.candidate.name
-    mark = "→ " if name == decision.chosen else "  "
-    if not isinstance(outcome, Measured):
-        return (mark + name, type(outcome).__name__.lower())
-    m = outcome.measurement
-    drop = m.accuracy.drop if m.accuracy else None
-    latency = m.timing.latency_ms
-    missing = "withheld" if m.timing.samples_ms.size else _UNKNOWN
-    return (
-        mark + name,
-        f"{m.accuracy.score * 100:.2f}%" if m.accuracy else "",
-        f"{drop.estimate * 100:.2f} ({drop.low * 100:.2f}…{drop.high * 100:.2f})" if drop else "reference",
-        missing if math.isnan(latency["p50"]) else f"{latency['p50']:.2f}",
-        "" if math.isnan(latency["p50"]) else f"{_spread(m.timing.round_ms.tolist()):.0%}",
-        missing if math.isnan(m.timing.throughput_fps) else f"{m.timing.throughput_fps:.0f}",
-        f"{m.size_bytes / 1e6:.2f}",
-        f"{m.memory.peak_bytes / 1e6:.0f}" if m.memory else "",
-        shares(m.executed),
-    )
-
-
-def _spread(rounds: list[float]) -> float:
-    """Half the interquartile range of the rounds, relative to their median."""
-    ordered = sorted(rounds)
-    n = len(ordered)
-    return (ordered[(3 * n) // 4] - ordered[n // 4]) / 2 / ordered[n // 2]
-
-
-def shares(executed: Mapping[str, float]) -> str:
-    """``i8 96% f32 4%``."""
-    return " ".join(f"{name} {share:.0%}" for name, share in executed.items() if share >= 0.005)
+from fewbits.report.verdict import shares
 
 
 def show_calibrated(result: Calibrated) -> None:

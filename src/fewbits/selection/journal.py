@@ -16,7 +16,16 @@ CANDIDATES = "candidates"
 MODEL = "model.onnx"
 MODEL_IR = ("model.xml", "model.bin")
 # What a run writes into its folder besides candidates and the journal.
-RESULTS = (MODEL, f"{MODEL}.data", *MODEL_IR, "preprocess.toml", "decision.json", "statistics.npz")
+RESULTS = (
+    MODEL,
+    f"{MODEL}.data",
+    *MODEL_IR,
+    "preprocess.toml",
+    "decision.json",
+    "closeup.json",
+    "report.html",
+    "statistics.npz",
+)
 
 
 def clear(folder: Path) -> None:

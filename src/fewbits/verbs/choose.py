@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+from dataclasses import asdict
 from pathlib import Path
 
+from fewbits import __version__
 from fewbits.engines import TRIALS
 from fewbits.errors import InputError
 from fewbits.files import write_text
@@ -13,11 +16,16 @@ from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.quantization.recipe import Recipe
 from fewbits.report.json_view import decision_json, dumps
+from fewbits.report.page import REPORT, write_report
+from fewbits.report.story import DECISION, read_story
+from fewbits.selection.asked import ASKED, asked_of, write_asked
+from fewbits.selection.closeup import look_closer
 from fewbits.selection.emulation import emulate as run_emulated
 from fewbits.selection.job import Job
 from fewbits.selection.journal import NAME, RESULTS
 from fewbits.selection.records import FORMATS, Budget, Decision
 from fewbits.selection.run import run
+from fewbits.verbs.command import command_line
 from fewbits.verbs.inputs import (
     DataOptions,
     about,
@@ -51,8 +59,8 @@ def choose(
 ) -> Decision:
     """Build, calibrate and measure every candidate, decide, and write the winner with the reasons.
 
-    The folder ``out`` then holds ``model.onnx`` (the chosen model), ``decision.json``, the candidates, the
-    calibration statistics and the journal of the run.
+    The folder ``out`` then holds ``model.onnx`` (the chosen model), ``decision.json``, ``report.html``, the
+    candidates, the calibration statistics and the journal of the run.
 
     Args:
         engine_options: the engine's own settings, each as ``KEY=VALUE``.
@@ -103,15 +111,33 @@ def choose(
         time_budget_s=time_budget_s,
         resume=resume,
     )
+    again = command_line(
+        "choose",
+        source,
+        data,
+        **{key: value for key, value in asdict(budget).items() if key != "max_size_bytes" and value is not None},
+        formats="" if formats == FORMATS else ",".join(formats),
+        engine="" if engine == "all" else engine,
+        device="" if device == "CPU" else device,
+        engine_option=engine_options,
+        emulate=emulate,
+        threads=threads,
+        method="" if method == "auto" else method,
+        time_budget="" if time_budget_s is None else f"{time_budget_s:g}s",
+        out=out,
+    )
+    write_asked(job.folder, asked_of(job, again, {"fewbits": __version__, "python": platform.python_version()}))
     with about(source.path):
         decision = run_emulated(job, stood_in, progress) if stood_in else run(job, progress)
-    write_text(job.folder / "decision.json", dumps(decision_json(decision)))
+    write_text(job.folder / DECISION, dumps(decision_json(decision)))
+    look_closer(job, decision, progress)
+    write_report(read_story(job.folder), job.folder / REPORT)
     return decision
 
 
 def _keep_inputs(folder: Path, given: tuple[object, ...]) -> None:
     """Raise ``InputError`` where a result would be written over a file the person gave."""
-    results = {(folder / name).resolve() for name in (*RESULTS, NAME)}
+    results = {(folder / name).resolve() for name in (*RESULTS, NAME, ASKED)}
     for file in given:
         if isinstance(file, str | Path) and Path(file).resolve() in results:
             raise InputError(f"a result would overwrite {file}", where="-o", fix="name another folder with -o")

@@ -1,0 +1,101 @@
+"""A closer look at the chosen model once the decision stands: layer by layer, and where its answers are not FP32's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from fewbits.engines import ENGINES
+from fewbits.errors import FewbitsError, InputError
+from fewbits.files import write_text
+from fewbits.measurement.records import Subject
+from fewbits.progress import Progress
+from fewbits.selection.closeup_records import Closeup
+from fewbits.selection.differences import Differences, differences
+from fewbits.selection.job import Job
+from fewbits.selection.layers import Layers, Sensitivity, layers
+from fewbits.selection.records import Decision, Measured
+
+CLOSEUP = "closeup.json"
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The chosen candidate and the FP32 one it is held against, as they were measured."""
+
+    chosen: Subject
+    reference: Subject
+
+
+def look_closer(job: Job, decision: Decision, progress: Progress, sensitivity: Sensitivity | None = None) -> Closeup:
+    """Look at the chosen model and write what was seen as ``closeup.json`` into the run's folder.
+
+    What cannot be seen (an engine that gives no profile, a device that is not here) is left out with a note: the
+    decision does not depend on it.
+
+    Args:
+        sensitivity: per node the SQNR in dB at the model's outputs (with only it quantized, with all but it).
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    found, notes = Closeup(), []
+    pair = _pair(job, decision)
+    if pair is None:
+        notes.append("no candidate was chosen and run here, so there are no layers to show")
+    else:
+        shown, differing = Layers(), Differences()
+        try:
+            shown = layers(job, pair.chosen, pair.reference, progress, sensitivity or {})
+        except FewbitsError as error:
+            notes.append(f"the layers could not be compared: {error}")
+        try:
+            if pair.chosen != pair.reference:
+                differing = differences(job.test, pair.chosen, pair.reference, progress)
+        except FewbitsError as error:
+            notes.append(f"the answers could not be compared: {error}")
+        found = Closeup(
+            chosen=pair.chosen.name,
+            reference=pair.reference.name,
+            layers=shown.rows,
+            layer_samples=shown.samples,
+            other_us=shown.other_us,
+            reference_other_us=shown.reference_other_us,
+            differences=differing.shown,
+            compared=differing.compared,
+            notes=(*shown.notes, *differing.notes, *notes),
+        )
+    write_text(job.folder / CLOSEUP, TypeAdapter(Closeup).dump_json(found, indent=1).decode() + "\n")
+    return found
+
+
+def read_closeup(folder: Path) -> Closeup | None:
+    """What ``look_closer`` wrote; None where it did not come to that.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    path = folder / CLOSEUP
+    try:
+        return TypeAdapter(Closeup).validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError, RecursionError) as error:
+        raise InputError(
+            "is no close-up of a run", where=str(path), fix="remove it to see the report without it"
+        ) from error
+
+
+def _pair(job: Job, decision: Decision) -> _Pair | None:
+    found = {}
+    for outcome in decision.outcomes:
+        c = outcome.candidate
+        if isinstance(outcome, Measured) and c.engine in ENGINES:
+            found[c.name] = Subject(
+                c.name, job.folder / outcome.files[0], c.engine, c.precision, job.device, job.threads, job.extra
+            )
+    if decision.chosen not in found or decision.reference not in found:
+        return None
+    return _Pair(found[decision.chosen], found[decision.reference])
