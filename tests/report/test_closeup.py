@@ -15,6 +15,7 @@ from rich.console import Console
 from fewbits import DataOptions
 from fewbits.calibration.statistics import ValueStatistics
 from fewbits.engines import OpTime
+from fewbits.frontends.source import Source
 from fewbits.numerics import Histogram
 from fewbits.report import verdict
 from fewbits.selection.closeup import read_closeup
@@ -116,12 +117,27 @@ def test_the_closeup_of_a_real_run(run: Path) -> None:
 def test_the_command_is_one_a_shell_takes_apart_again() -> None:
     data = DataOptions(data="my data/val.csv", label_offset=1, preprocess=Path("p.toml"))
     made = command_line(
-        "choose", "it's.onnx", data, max_drop=0.01, engine="", threads=None, emulate=True, engine_option=("A=1", "B=2")
+        "choose",
+        Source(Path("it's.onnx")),
+        data,
+        max_drop=0.01,
+        engine="",
+        threads=None,
+        emulate=True,
+        engine_option=("A=1", "B=2"),
     )
     assert shlex.split(made) == [
         "fewbits", "choose", "it's.onnx", "--data", "my data/val.csv", "--preprocess", "p.toml", "--label-offset", "1",
         "--max-drop", "0.01", "--emulate", "--engine-option", "A=1", "--engine-option", "B=2",
     ]  # fmt: skip
+    caffe = Source(Path("a.prototxt"), weights=Path("a b.caffemodel"))
+    assert shlex.split(command_line("choose", caffe, DataOptions()))[2:] == [
+        "a.prototxt",
+        "--weights",
+        "a b.caffemodel",
+    ]
+    drawn = Source(Path("a.prototxt"), random_weights=True)
+    assert shlex.split(command_line("choose", drawn, DataOptions()))[2:] == ["a.prototxt", "--random-weights"]
 
 
 @pytest.mark.parametrize(("width", "height"), [(80, 24), (120, 40)])

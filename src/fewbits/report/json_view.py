@@ -67,6 +67,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
         "files": list(decision.files),
         "warnings": list(decision.warnings),
         "candidates": [_candidate(outcome, decision) for outcome in decision.outcomes],
+        "groups": {engine: [asdict(group) for group in groups] for engine, groups in decision.groups.items()},
     }
 
 
@@ -90,7 +91,7 @@ def _candidate(outcome: Outcome, decision: Decision) -> dict[str, Any]:
         "files": [],
     }
     if entry["formats"] == "mixed":
-        entry["formats"] = "int8+bf16"
+        entry["formats"] = "int8+fp32" if outcome.candidate.precision == "f32" else "int8+bf16"
     if not isinstance(outcome, Measured):
         return entry
     measurement = outcome.measurement

@@ -29,14 +29,11 @@ class _Pair:
     reference: Subject
 
 
-def look_closer(job: Job, decision: Decision, progress: Progress, sensitivity: Sensitivity | None = None) -> Closeup:
+def look_closer(job: Job, decision: Decision, progress: Progress) -> Closeup:
     """Look at the chosen model and write what was seen as ``closeup.json`` into the run's folder.
 
     What cannot be seen (an engine that gives no profile, a device that is not here) is left out with a note: the
     decision does not depend on it.
-
-    Args:
-        sensitivity: per node the SQNR in dB at the model's outputs (with only it quantized, with all but it).
 
     Raises:
         OutputError: the file cannot be written.
@@ -48,7 +45,7 @@ def look_closer(job: Job, decision: Decision, progress: Progress, sensitivity: S
     else:
         shown, differing = Layers(), Differences()
         try:
-            shown = layers(job, pair.chosen, pair.reference, progress, sensitivity or {})
+            shown = layers(job, pair.chosen, pair.reference, progress, _sensitivity(decision, pair.chosen))
         except FewbitsError as error:
             notes.append(f"the layers could not be compared: {error}")
         try:
@@ -69,6 +66,11 @@ def look_closer(job: Job, decision: Decision, progress: Progress, sensitivity: S
         )
     write_text(job.folder / CLOSEUP, TypeAdapter(Closeup).dump_json(found, indent=1).decode() + "\n")
     return found
+
+
+def _sensitivity(decision: Decision, chosen: Subject) -> Sensitivity:
+    """Node → SQNR in dB at the outputs with only it, and with all but it, in INT8, where the search asked."""
+    return {group.name: (group.only_db, group.but_db) for group in decision.groups.get(chosen.engine, ())}
 
 
 def read_closeup(folder: Path) -> Closeup | None:
