@@ -26,7 +26,7 @@ def decision(run: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(params=WIDTHS)
-def page(request: pytest.FixtureRequest, run: Path, chromium: Browser) -> Browser:
+def page(request: pytest.FixtureRequest, chromium: Browser, run: Path) -> Browser:
     chromium.open(run / "report.html", request.param)
     return chromium
 

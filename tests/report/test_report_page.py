@@ -18,6 +18,7 @@ from fewbits.report.charts import trade_off
 from fewbits.report.page import embedded, render
 from fewbits.report.story import Choice, Entry, Story, read_story
 from fewbits.report.words import gain, headline, megabytes, number, significant
+from fewbits.selection.closeup_records import NO_NOISE_DB, Closeup, Layer
 from fewbits.selection.records import Budget
 
 MOST_BYTES = 3_000_000
@@ -186,6 +187,19 @@ def test_a_page_without_a_winner_renders(chosen: str | None) -> None:
     text = render(Story(choice(entry("openvino-fp32", 10, 0.9), chosen=chosen), None, None))
     assert "because." in text
     assert ('class="tiles"' in text) == (chosen is not None)
+
+
+def test_the_page_shows_reasons_hazards_and_sensitivity_of_layers() -> None:
+    kept = Layer(HOSTILE, "Softmax", "f32", reason=HOSTILE, sqnr_db=NO_NOISE_DB)
+    loud = Layer("conv", "Conv", "i8", sqnr_db=12.34, only_db=20.5, but_db=31.5, hazards=("may fail",), overflow=True)
+    made = Story(choice(entry("openvino-fp32", 10, 0.9)), None, Closeup("a", "b", (kept, loud)))
+    text = render(made)
+    assert HOSTILE not in text
+    assert text.index(">conv<") < text.index(">equal<")  # the worst first
+    for said in ("overflows in FP16", "may fail", "12.3", "20.5", "31.5", "alone dB"):
+        assert said in text
+    silent = replace(made, closeup=Closeup("a", "b", (Layer("conv", "Conv", "i8"),)))
+    assert "alone dB" not in render(silent)
 
 
 def test_numbers_as_they_are_written() -> None:

@@ -130,7 +130,7 @@ def _budget(choice: Choice, found: Sequence[Mapping[str, Any]]) -> list[dict[str
     y: dict[str, Any] = {"datum": floor, "type": "quantitative"} if near else {"value": {"expr": "height - 18"}}
     once: dict[str, Any] = {"data": {"values": [{}]}}
     text = {
-        "mark": {"type": "text", "align": "right", "dy": 12, "color": _BUDGET, "fontSize": 12},
+        "mark": {"type": "text", "align": "right", "dy": 12, "fontSize": 12},
         "encoding": {"y": y, "x": {"value": {"expr": "width - 6"}}, "text": {"value": words if near else f"{words} ↓"}},
     }
     rule = {"mark": {"type": "rule", "strokeDash": [6, 4], "color": _BUDGET, "strokeWidth": 1.5}, "encoding": {"y": y}}
