@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +20,6 @@ from fewbits.selection.records import Decision
 @pytest.fixture(scope="session")
 def _choice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Decision]:
     """A choice on the example network, whose file, nodes and samples bear hostile names, and its folder."""
-    from fewbits.measurement import speed
 
     folder = tmp_path_factory.mktemp("report")
     model = onnx.load(example.model())
@@ -45,16 +43,12 @@ def _choice(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Decision]:
             Image.fromarray(image[:, :, 0]).save(images / name)
             rows.append(f"images/{name},{label}")
     (folder / "val.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    whole = speed.time_sessions
-
-    def short(*arguments: Any, **options: Any) -> Any:
-        return whole(*arguments, **(options | {"rounds": 5, "turn_s": 0.01}))
-
     options = fewbits.DataOptions(
         data=folder / "val.csv", calibration_data=example.calibration(), preprocess=example.preprocess()
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fewbits.selection.trial.time_sessions", short)
+        for turn in ("TURN_S", "SHORT_TURN_S"):
+            patch.setattr(f"fewbits.selection.clocking.{turn}", 0.01)
         decision = fewbits.choose(
             path,
             options,
