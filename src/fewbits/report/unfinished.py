@@ -19,9 +19,13 @@ _STAGES = {
     "tuned": "after calibration",
     "file": "while building the candidates",
     "memory": "while measuring memory",
+    "preflight": "while looking for hazards",
+    "fp32": "while checking FP32",
+    "settings": "while compiling the candidates",
+    "round": "while measuring speed",
     "evidence": "while measuring accuracy",
-    "settings": "while measuring speed",
-    "speed": "after measuring speed",
+    "groups": "while looking for mixes",
+    "modes": "while comparing latency and throughput modes",
     "executed": "while profiling",
 }
 
@@ -36,36 +40,41 @@ def entries(folder: Path, metric: str) -> list[dict[str, Any]]:
     """One entry a candidate that something is known of, with the keys of ``decision.json``."""
     known = _journal(folder)
     names = dict.fromkeys(key for kind, key in known if kind == "memory")
-    speed: Any = next((value for (kind, _), value in known.items() if kind == "speed"), {})
-    return [_entry(name, known, speed, metric) for name in names]
+    return [_entry(name, known, metric) for name in names]
 
 
-def _entry(name: str, known: Mapping[tuple[str, str], Any], speed: Any, metric: str) -> dict[str, Any]:
+def _entry(name: str, known: Mapping[tuple[str, str], Any], metric: str) -> dict[str, Any]:
     engine, _, formats = name.partition("-")
     memory = known.get(("memory", name)) or {}
-    evidence = known.get(("evidence", f"{name} latency")) or {}
-    scores = [e for e in evidence.get("evidence", ()) if isinstance(e, int | float)]
+    why = memory.get("failure") or known.get(("failed", name)) or ""
+    scores = _scores(name, known)
     entry: dict[str, Any] = {
         "name": name,
         "engine": engine,
         "formats": formats,
-        "status": "failed" if "failure" in memory else "unfinished",
-        "reason": memory.get("failure", ""),
+        "status": "failed" if why else "unfinished",
+        "reason": why,
         "peak_rss_bytes": memory.get("peak"),
         "executed": known.get(("executed", name)) or {},
     }
     if metric in _MEANS and scores:
         entry |= {"accuracy": float(np.mean(scores)), "samples": len(scores)}
-    if name in speed:
-        p50, p90, p99 = (float(v) for v in np.percentile(speed[name]["samples"], (50, 90, 99)))
-        rounds = speed[name]["fps"]
+    if turns := [found[name] for (kind, _), found in known.items() if kind == "round" and name in found]:
+        times = [ms for turn in turns for ms in turn["samples"]]
+        p50, p90, p99 = (float(v) for v in np.percentile(times, (50, 90, 99)))
         entry |= {
             "latency_ms": {"p50": p50, "p90": p90, "p99": p99},
-            "throughput_fps": float(np.median(rounds)) if rounds else None,
-            "round_ms": tuple(speed[name]["ms"]),
-            "round_fps": tuple(rounds),
+            "throughput_fps": float(np.median([turn["fps"] for turn in turns])),
+            "round_ms": tuple(turn["ms"] for turn in turns),
+            "round_fps": tuple(turn["fps"] for turn in turns),
         }
     return entry
+
+
+def _scores(name: str, known: Mapping[tuple[str, str], Any]) -> list[float]:
+    """Of all samples seen, in the mode whose speed decides: no other is judged."""
+    seen = (value for (kind, key), value in known.items() if kind == "evidence" and key.split(" ")[0] == name)
+    return [float(e) for value in seen for e in value.get("evidence", ()) if isinstance(e, int | float)]
 
 
 def _journal(folder: Path) -> dict[tuple[str, str], Any]:
