@@ -38,6 +38,7 @@ class Stand:
     drops: Callable[[str], float]
     speed: Callable[[str], float] = lambda name: 1.0 if "fp32" in name and "int8" not in name else 3.0
     broken: frozenset[str] = frozenset()
+    late: bool = False
     budget: Budget = field(default_factory=Budget)
     reference: str = "onnxruntime-fp32"
     asked: list[str] = field(default_factory=list)
@@ -185,6 +186,21 @@ def test_a_candidate_that_breaks_is_not_inside(tmp_path: Path) -> None:
     _, yard = searched(tmp_path, trial)
     assert trial.asked == [PLAIN, "onnxruntime-int8+fp32-2of3", "onnxruntime-int8+fp32-1of3"]
     assert "rounding" not in yard.tuned["onnxruntime-int8+fp32-1of3"].recipe.corrections
+
+
+@pytest.mark.usefixtures("profiled")
+def test_nothing_is_begun_when_the_time_is_over(tmp_path: Path) -> None:
+    trial = Stand(lambda name: 0.05, late=True)
+    search, yard = searched(tmp_path, trial)
+    assert (trial.asked, yard.tuned, search.groups) == ([], {}, ())
+
+    def confirmed(name: str) -> float:
+        trial.late = name == ROUNDED
+        return 0.05
+
+    trial = Stand(confirmed)
+    searched(tmp_path, trial)
+    assert trial.asked == [PLAIN, ROUNDED]
 
 
 def test_the_order_of_moves_survives_a_stop(

@@ -64,11 +64,13 @@ class Search:
         self.groups: tuple[GroupFacts, ...] = ()
 
     def run(self) -> None:
-        """Look for what is inside the budget and faster than all that is.
+        """Look for what is inside the budget and faster than all that is, as long as there is time.
 
         Raises:
             EngineError: the calibration samples cannot be run any more.
         """
+        if self._trial.late:
+            return
         best = tuned = self._tuning.tuned[self._engine.name]
         inside = self._inside(self._plain)
         # What a recipe names is meant; only what it leaves open is tried.
@@ -78,7 +80,7 @@ class Search:
             inside = self._try(Candidate(name, self._engine.name, "int8", "f32", rounded.recipe), rounded)
             if self._drop(name) <= self._drop(self._plain):
                 best = rounded
-        if "mixed" in self._job.formats:
+        if "mixed" in self._job.formats and not self._trial.late:
             self._mix(best, inside)
 
     def _mix(self, base: Tuned, inside: bool) -> None:
@@ -105,7 +107,9 @@ class Search:
         return self._try(Candidate(name, engine, "mixed", precision, mixed.recipe), mixed)
 
     def _try(self, candidate: Candidate, tuned: Tuned) -> bool:
-        """Whether a new candidate is inside the budget; one that the engine cannot run is not."""
+        """Whether a new candidate is inside the budget; one that the engine cannot run, or that is too late, is not."""
+        if self._trial.late:
+            return False
         self._progress.step(f"trying {candidate.name}")
         if candidate.name not in self._trial.known.subjects:
             self._trial.add(candidate.name, self._yard.build(candidate, tuned).subject(self._job))

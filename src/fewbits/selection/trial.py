@@ -100,7 +100,7 @@ class Trial:
             if name in self.known.failures:
                 raise EngineError(self.known.failures[name], where=name)
             drop = judge.drop(name)
-            if drop.low > allowed or judge.finished(name) or time.monotonic() > self._judge_by:
+            if drop.low > allowed or judge.finished(name) or self.late:
                 return drop
 
     def quick_clock(self, names: Iterable[str] | None = None) -> dict[str, Timing]:
@@ -157,11 +157,11 @@ class Trial:
             # A round is cheaper than a stretch, and those it shows to be slower need no stretch.
             self._clock_leaders(SURE)
             unjudged = [name for name in self.leaders() if not judge.finished(name)]
-            if unjudged and time.monotonic() < self._judge_by:
+            if unjudged and not self.late:
                 judge.show([self.reference, *unjudged], min(map(judge.reached, unjudged)) + STRETCH)
             elif not self._clock_leaders(MOST):
                 break
-        while not judge.finished(self.reference) and time.monotonic() < self._judge_by:
+        while not judge.finished(self.reference) and not self.late:
             judge.show([self.reference], judge.reached(self.reference) + STRETCH)
 
     def compare_modes(self) -> None:
@@ -191,6 +191,11 @@ class Trial:
         """Of those measured to be inside the budget the best in the median; the reference where there is none."""
         inside = [name for name in self.known.alive() if self._able(name) and self._judged().finished(name)]
         return max(inside, key=lambda name: self.gain(self.reference, name).median, default=self.reference)
+
+    @property
+    def late(self) -> bool:
+        """Whether a time budget has left no time for accuracy."""
+        return time.monotonic() > self._judge_by
 
     def leaders(self) -> list[str]:
         """Of those that may still be chosen the ones that none of the others is faster than for certain."""
