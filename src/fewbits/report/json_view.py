@@ -12,6 +12,7 @@ from fewbits.measurement.comparison import Comparison, LayerComparison
 from fewbits.measurement.conversion import Converted
 from fewbits.measurement.records import Measurement, Measurements
 from fewbits.quantization.records import Calibrated
+from fewbits.selection.front import pareto_front
 from fewbits.selection.records import Decision, Failed, Measured, Outcome, Refused
 
 SCHEMA = 1
@@ -67,6 +68,7 @@ def decision_json(decision: Decision) -> dict[str, Any]:
         "files": list(decision.files),
         "warnings": list(decision.warnings),
         "candidates": [_candidate(outcome, decision) for outcome in decision.outcomes],
+        "pareto_front": list(pareto_front(decision.outcomes)),
         "groups": {engine: [asdict(group) for group in groups] for engine, groups in decision.groups.items()},
     }
 
