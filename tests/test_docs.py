@@ -71,8 +71,9 @@ def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*args: Any, **options: Any) -> Any:
         return time_sessions(*args, **(options | {"rounds": 2, "turn_s": 0.01}))
 
-    for module in ("fewbits.verbs.measure", "fewbits.selection.trial"):
-        monkeypatch.setattr(f"{module}.time_sessions", short)
+    monkeypatch.setattr("fewbits.verbs.measure.time_sessions", short)
+    for turn in ("TURN_S", "SHORT_TURN_S"):
+        monkeypatch.setattr(f"fewbits.selection.clocking.{turn}", 0.01)
 
 
 @pytest.mark.usefixtures("_short_turns")

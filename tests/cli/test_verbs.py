@@ -22,6 +22,7 @@ import pytest
 from small import CALIBRATION, TEST, Net, Ran, Run, build_net, load, run_in_process
 
 from fewbits.cli import SUMMARIES, VERBS
+from fewbits.selection.judging import STRETCH
 
 ENGINES = ("openvino", "onnxruntime")
 
@@ -424,7 +425,9 @@ def test_the_decision_has_every_key(chosen: tuple[Path, Ran], net: Net) -> None:
     assert decision["host"].keys() == {"cpu", "isa", "cores"}
     names = [entry["name"] for entry in decision["candidates"]]
     formats = ("fp32", "fp16", "bf16", "int8", "int8+bf16")
-    assert set(names) == {f"{engine}-{name}" for engine in ENGINES for name in formats}
+    # The search may have found that a layer of this small network is faster in float.
+    found = [name for name in names if re.search(r"-int8\+(bf16|fp32)-\d+of\d+$", name)]
+    assert set(names) - set(found) == {f"{engine}-{name}" for engine in ENGINES for name in formats}
     assert decision["chosen"] in names
     assert decision["reference"] in [name for name in names if name.endswith("-fp32")]
     assert len(decision["reason"]) > 20
@@ -530,7 +533,7 @@ def test_a_time_budget_on_resume_still_pairs_the_samples(net: Net, cli: Run, tmp
     ran = cli(*choose_line(net, run, "--resume", "--time-budget", "0.01s"))
     assert ran.code == 0, ran.err
     whole, other = ran.json["candidates"]
-    assert (whole["samples"], other["samples"]) == (TEST, 1)
+    assert (whole["samples"], other["samples"]) == (STRETCH, 1)
     assert other["drop"] == entries[judged[0]]["value"]["evidence"][0] - other["accuracy"]
     assert any(f"time for 1 of {TEST}" in entry for entry in ran.json["warnings"])
 
@@ -548,7 +551,7 @@ main(sys.argv[1:])
 def test_a_run_that_is_killed_again_and_again_ends_the_same(net: Net, tmp_path: Path) -> None:
     """kill -9 at ten moments, wherever the run is then; then --resume. No finished work is done twice."""
     run = tmp_path / "run"
-    command = choose_line(net, run, "--time-budget", "1000s")
+    command = choose_line(net, run, "--time-budget", "1000s", "--formats", "fp32,fp16,int8")
     line = [sys.executable, "-c", _AS_IN_THIS_PROCESS, *map(str, command)]
     journal, moments = run / "journal.jsonl", np.random.default_rng(5)
     seen: list[str] = []
@@ -558,10 +561,10 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(net: Net, tmp_path: 
             [*line, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         ) as process:
             # One more line at least, so that it gets on; then at once, or in the middle of what comes next.
-            wanted, deadline = len(seen) + 1 + int(moments.integers(3)), time.monotonic() + 120
+            wanted, deadline = len(seen) + 1 + int(moments.integers(2)), time.monotonic() + 120
             while process.poll() is None and time.monotonic() < deadline:
                 if journal.is_file() and journal.read_bytes().count(b"\n") >= wanted:
-                    time.sleep(moments.uniform(0, 0.1))
+                    time.sleep(moments.uniform(0, 0.05))
                     os.killpg(process.pid, signal.SIGKILL)
                     break
                 time.sleep(0.005)
@@ -575,7 +578,7 @@ def test_a_run_that_is_killed_again_and_again_ends_the_same(net: Net, tmp_path: 
         file.write(b'{"kind": "evidence", "key": "cut o')
     ran = run_in_process(*command, "--resume")
     assert ran.code == 0, ran.err
-    assert [entry["status"] for entry in ran.json["candidates"]] == ["measured"] * 2
+    assert [entry["status"] for entry in ran.json["candidates"]] == ["measured"] * 3
     text = journal.read_text(encoding="utf-8").splitlines()
     assert text[: len(seen)] == seen, "what was finished is not kept"
     keys = [(entry["kind"], entry["key"]) for entry in map(json.loads, text)]
