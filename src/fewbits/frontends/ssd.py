@@ -174,9 +174,10 @@ class Detection:
         NonMaxSuppression results, so TopK selects first, and each class is an entry of its batch with boxes of its own.
         """
         count, labels = self.priors.shape[1], pen.indices("labels", *self.labels)
-        limit = pen.indices("top_k", min(self.top_k, count) if self.top_k > 0 else count)
+        some = 0 < self.top_k < count
+        limit = pen.indices("top_k", self.top_k if some else count)
         by_class = pen.op("Gather", pen.op("Transpose", scores, perm=[1, 0]), labels, axis=0)
-        best, candidates = pen.top(by_class, limit, 1)
+        best, candidates = pen.top(by_class, limit, 1) if some else (by_class, None)
         boxes = self._boxes(pen, offsets, labels, candidates)
         chosen = pen.op(  # [K, 3]: (class, 0, place among its best), by class and falling score
             "NonMaxSuppression",
@@ -205,13 +206,18 @@ class Detection:
         label = pen.op("Gather", pen.numbers("label_numbers", *self.labels), index, axis=0)
         return pen.op("Concat", image, label, pen.op("Unsqueeze", scores, pen.indices("axis", 1)), corners, axis=1)
 
-    def _boxes(self, pen: Pen, offsets: ir.Value, labels: ir.Value, places: ir.Value) -> ir.Value:
-        """The corners of each class's best: [C, k, 4] for ``places`` [C, k]."""
+    def _boxes(self, pen: Pen, offsets: ir.Value, labels: ir.Value, places: ir.Value | None) -> ir.Value:
+        """The corners of each class's candidates: [C, k, 4] for ``places`` [C, k], or of all boxes, [C, P, 4]."""
         if self.shared:
-            return pen.op("Gather", self._decoded(pen, offsets), places, axis=0)
-        by_class = pen.op("Gather", pen.op("Transpose", offsets, perm=[1, 0, 2]), labels, axis=0)
-        rows = pen.op("Unsqueeze", places, pen.indices("axis", 2))
-        return pen.op("GatherND", self._decoded(pen, by_class), rows, batch_dims=1)
+            boxes = self._decoded(pen, offsets)
+            if places is not None:
+                return pen.op("Gather", boxes, places, axis=0)
+            return pen.op("Expand", boxes, pen.indices("each_class", len(self.labels), 1, 1))
+        offsets = pen.op("Gather", pen.op("Transpose", offsets, perm=[1, 0, 2]), labels, axis=0)
+        boxes = self._decoded(pen, offsets)
+        if places is None:
+            return boxes
+        return pen.op("GatherND", boxes, pen.op("Unsqueeze", places, pen.indices("axis", 2)), batch_dims=1)
 
     def _decoded(self, pen: Pen, offsets: ir.Value) -> ir.Value:
         corners = self.priors[0]
