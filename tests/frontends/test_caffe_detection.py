@@ -60,6 +60,7 @@ SUPPRESSION = "nms_param {{ nms_threshold: {0} top_k: {1} }} keep_top_k: {2} con
         (SUPPRESSION.format(0.6, 15, 10, 0.01) + "code_type: CENTER_SIZE background_label_id: 2", False, "flip: false"),
         (SUPPRESSION.format(0.45, 400, 60, 0.2) + "code_type: CORNER", False, "step: 13 offset: 0.3"),
         (SUPPRESSION.format(0.45, 30, 60, 0.2) + "code_type: CENTER_SIZE share_location: false", True, ""),
+        (SUPPRESSION.format(0.45, 400, 60, 0.2) + "code_type: CENTER_SIZE share_location: false", True, ""),
     ],
 )
 def test_detections_are_those_of_opencv(fields: str, each_class: bool, prior: str, tmp_path: Path) -> None:

@@ -426,6 +426,52 @@ def test_detections(tmp_path: Path) -> None:
     assert (found[2:, 0] == -1).all()
 
 
+def test_detections_from_joined_prior_boxes(tmp_path: Path) -> None:
+    """A cell of 100 x 100 pixels and one of 50 x 50 beside it, a box each; the second is moved by its width."""
+    made = Ir()
+    image, maps = made.input(1, 3, 100, 100, name="image"), [made.input(1, 1, 1, n, name=f"x{n}") for n in (1, 2)]
+    offsets, scores = made.input(1, 12, name="offsets"), made.input(1, 6, name="scores")
+    boxes = {"flip": 0, "clip": 0, "step": 0, "offset": 0.5, "variance": "0.1"}
+    parts = [
+        made.add("PriorBox", f"p{n}", [source, image], (1, 2, 4 * n), data={**boxes, "min_size": 40 / n})
+        for n, source in enumerate(maps, 1)
+    ]
+    priors = made.add("Concat", "joined", parts, (1, 2, 12), data={"axis": 2})
+    data = {
+        "num_classes": 2,
+        "nms_threshold": 0.5,
+        "confidence_threshold": 0.3,
+        "keep_top_k": 3,
+        "code_type": "CORNER_SIZE",
+    }
+    made.add("DetectionOutput", "y", [offsets, scores, priors], (1, 1, 3, 7), data=data)
+    assert "Concat" not in {
+        node.op_type for node in legacy_ir.load(made.write(tmp_path)).graph if node.name == "joined"
+    }
+    given = f32(*[0] * 8, 10, 0, 10, 0)[None], f32(0.5, 0.5, 0.9, 0.1, 0.2, 0.8)[None]
+    unused = {"image": drawn(1, 3, 100, 100), "x1": drawn(1, 1, 1, 1), "x2": drawn(1, 1, 1, 2)}
+    found = results(made, tmp_path, offsets=given[0], scores=given[1], **unused)[0, 0]
+    np.testing.assert_allclose(found[0], f32(0, 1, 0.8, 0.85, 0.4, 1.05, 0.6), atol=1e-6)
+    np.testing.assert_allclose(found[1], f32(0, 1, 0.5, 0.3, 0.3, 0.7, 0.7), atol=1e-6)
+    assert (found[2:, 0] == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("known", "code", "words"),
+    [(False, "CORNER", "its input 2 is not constant"), (True, "ROTATED", "boxes coded as ROTATED")],
+)
+def test_detections_that_cannot_be_built(known: bool, code: str, words: str, tmp_path: Path) -> None:
+    made = Ir()
+    inputs = [made.input(1, 4, name="offsets"), made.input(1, 2, name="scores")]
+    inputs.append(
+        made.const("priors", np.zeros((1, 2, 4), np.float32)) if known else made.input(1, 2, 4, name="priors")
+    )
+    data = {"num_classes": 2, "nms_threshold": 0.5, "code_type": code}
+    made.add("DetectionOutput", "y", inputs, (1, 1, 3, 7), data=data)
+    with pytest.raises(ModelError, match=words):
+        legacy_ir.load(made.write(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("kind", "data", "words"),
     [

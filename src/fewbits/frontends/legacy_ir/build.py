@@ -165,7 +165,7 @@ def _first_input(net: Net) -> str:
 
 def _owned(site: Site, value: ir.Value) -> ir.Value:
     """A value of the layer's own: what it only hands on gets a node."""
-    if site.layer.type in _SOURCES or value.producer() in site.tape.nodes:
+    if site.layer.type in _SOURCES or value.producer() in site.tape.nodes or value in site.tape.initializers:
         return value
     return site.op("Identity", value)
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from fewbits.frontends.legacy_ir.site import Site
 
 _MOST = (1 << 31) - 1
+_MOST_JOINED = 1 << 24
 
 
 def reshape(at: Site) -> ir.Value:
@@ -21,9 +22,16 @@ def reshape(at: Site) -> ir.Value:
 
 
 def concat(at: Site) -> ir.Value:
-    """All inputs one after the other along an axis."""
+    """All inputs one after the other along an axis; those known before the network runs, such as priors, at once."""
     at.need(1)
-    return at.op("Concat", *at.inputs, axis=at.axis(default=1))
+    axis, arrays = at.axis(default=1), [value.const_value for value in at.inputs]
+    known = [array.numpy() for array in arrays if array is not None]
+    if len(known) < len(arrays) or sum(array.size for array in known) > _MOST_JOINED:
+        return at.op("Concat", *at.inputs, axis=axis)
+    try:
+        return at.const("joined", np.concatenate(known, axis))
+    except ValueError as error:
+        raise at.fail(f"its inputs of {[list(shape) for shape in at.shapes][:8]} cannot be joined") from error
 
 
 def split(at: Site) -> Sequence[ir.Value]:
