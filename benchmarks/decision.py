@@ -92,7 +92,7 @@ def choose(asset: Asset, task: Task, folder: Path) -> tuple[Way, str, float]:
 def by_hand(asset: Asset, folder: Path) -> tuple[dict[str, Way], dict[str, float]]:
     """All that a person could assemble, and the seconds of NNCF's accuracy control."""
     half = folder / "fp16.onnx"
-    fewbits.convert(asset.model, half, to="fp16")
+    fewbits.convert(asset.model, out=half, to="fp16")
     ways = {
         REFERENCE: Way("openvino", asset.model),
         "onnxruntime fp32": Way("onnxruntime", asset.model),

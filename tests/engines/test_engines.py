@@ -184,3 +184,20 @@ def test_bf16_executes_bf16_where_it_is_offered(engine: Engine) -> None:
 def test_kernel_names_tell_the_format() -> None:
     names = ("brgconv_avx512_1x1_I8", "jit_avx512_bf16", "brgemm_avx512_amx_FP16", "jit_gemm_f32", "ref_any", "")
     assert [kernel_format(name) for name in names] == ["i8", "bf16", "f16", "f32", "other", "other"]
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=lambda engine: engine.name)
+def test_inputs_and_outputs_are_called_what_the_file_calls_them(engine: Engine) -> None:
+    """Padding by nothing at the front, a factor of one at the end: both go, and their values have two names then."""
+    model = network(
+        """g (float[1,2,3,3] b_in) => (float[1,2,3,3] b_out) {
+             a_in = Pad(b_in, pads)
+             c_out = Relu(a_in)
+             b_out = Mul(c_out, one) }""",
+        pads=np.zeros(8, np.int64),
+        one=np.ones(1, np.float32),
+    )
+    session = engine.compile(model, Options())
+    assert ([spec.name for spec in session.inputs], [spec.name for spec in session.outputs]) == (["b_in"], ["b_out"])
+    x = np.arange(18, dtype=np.float32).reshape(1, 2, 3, 3) - 9
+    np.testing.assert_array_equal(session.run({"b_in": x})["b_out"], np.maximum(x, 0))

@@ -125,7 +125,7 @@ class OpenVino(Engine):
 
     def profile(self, source: ir.Model | Path, options: Options, inputs: Arrays, runs: int = 20) -> Profile:
         """Median of each operator's time from the plugin's performance counters."""
-        compiled, _ = _compile(source, options, profiling=True)
+        compiled, _, _ = _compile(source, options, profiling=True)
         request = compiled.create_infer_request()
         feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         samples: dict[str, list[float]] = {}
@@ -150,7 +150,23 @@ def kernel_format(kernel: str) -> str:
     return _KERNEL_FORMATS.get(kernel.rsplit("_", 1)[-1].lower(), "other")
 
 
-def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> tuple[Any, dict[str, str]]:
+@dataclass(frozen=True)
+class _Names:
+    """What the file calls its inputs and outputs.
+
+    A compiled model may know them by others as well: where the plugin drops an operator that changes nothing, one
+    tensor has the names of both of its sides.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, model: Any) -> _Names:
+        return cls(tuple(map(_name, model.inputs)), tuple(map(_name, model.outputs)))
+
+
+def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> tuple[Any, dict[str, str], _Names]:
     settings = {
         _PERFORMANCE: _HINTS[options.mode],
         _PRECISION: _ELEMENT[options.precision],
@@ -162,6 +178,7 @@ def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> t
     try:
         with as_file(source) as path:
             model = core.read_model(str(path))
+            names = _Names.of(model)
             _to_batch_one(model)
             compiled = core.compile_model(model, options.device, {**settings, "PERF_COUNT": profiling})
     except RuntimeError as error:
@@ -169,7 +186,7 @@ def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> t
     for device, got in _granted(compiled, options.device).items():
         if got != _ELEMENT[options.precision]:
             raise UnsupportedError(f"asked for {options.precision}, this {device} would execute {got}")
-    return compiled, settings
+    return compiled, settings, names
 
 
 def _granted(compiled: Any, device: str) -> dict[str, str]:
@@ -195,12 +212,12 @@ def _to_batch_one(model: Any) -> None:
 
 
 class _Session(Session):
-    def __init__(self, compiled: Any, settings: Mapping[str, str]) -> None:
+    def __init__(self, compiled: Any, settings: Mapping[str, str], names: _Names) -> None:
         self._requests: list[Any] = []
         self._compiled = compiled
         self.settings = dict(settings)
-        self.inputs = tuple(_spec(port) for port in compiled.inputs)
-        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+        self.inputs = tuple(map(_spec, names.inputs, compiled.inputs))
+        self.outputs = tuple(map(_spec, names.outputs, compiled.outputs))
         self.slots = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
 
@@ -219,7 +236,10 @@ class _Session(Session):
         self._compiled = None
 
 
-def _spec(port: Any) -> TensorSpec:
+def _spec(name: str, port: Any) -> TensorSpec:
     shape = tuple(dim.get_length() if dim.is_static else None for dim in port.get_partial_shape())
-    name = port.any_name if port.names else port.node.friendly_name
     return TensorSpec(name, shape, np.dtype(port.element_type.to_dtype()))
+
+
+def _name(port: Any) -> str:
+    return str(port.any_name if port.names else port.node.friendly_name)
