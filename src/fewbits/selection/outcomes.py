@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fewbits.engines import ENGINES, Mode
-from fewbits.measurement.metrics import Agreement
+from fewbits.measurement.interval import Drop
+from fewbits.measurement.metrics import Agreement, Evidence
 from fewbits.measurement.records import Accuracy, Measurement
 from fewbits.selection.build import Built
 from fewbits.selection.records import Failed, Measured, Outcome, Refused
@@ -29,12 +30,13 @@ def _measured(trial: Trial, built: Built) -> Measured:
     """Put one candidate's results together; accuracy is that of the mode whose speed decides."""
     name, known, candidate = built.candidate.name, trial.known, built.candidate
     mine = known.evidence[name, trial.mode]
+    drop = None if name == trial.reference else trial.drop(name)
     accuracy = Accuracy(
         trial.metric.name,
-        trial.metric.score(mine.evidence),
+        _score(trial, mine.evidence, drop),
         len(mine.evidence),
         None if mine.agreement is None else Agreement().score(mine.agreement),
-        None if name == trial.reference else trial.drop(name),
+        drop,
     )
     notes = []
     timing = known.timing(name)
@@ -48,7 +50,7 @@ def _measured(trial: Trial, built: Built) -> Measured:
         )
     if accuracy.samples < len(known.evidence[trial.reference, trial.mode].evidence):
         why = "" if trial.short() else ": more could not change the choice"
-        notes.append(f"its accuracy is that of the first {accuracy.samples} samples{why}")
+        notes.append(f"its accuracy is FP32's less the drop on the first {accuracy.samples} samples{why}")
     measurement = Measurement(
         timing=timing,
         size_bytes=known.size_bytes(name),
@@ -59,3 +61,14 @@ def _measured(trial: Trial, built: Built) -> Measured:
         notes=tuple(notes),
     )
     return Measured(candidate, built.formats, measurement, (built.file,))
+
+
+def _score(trial: Trial, evidence: Sequence[Evidence], drop: Drop | None) -> float:
+    """The score; of a candidate that saw a part of the samples, that of the reference on all of them less the drop.
+
+    The first samples may be easier or harder than the rest; what the two differ by there is a fair pair.
+    """
+    whole = trial.known.evidence[trial.reference, trial.mode].evidence
+    if drop is None or len(evidence) >= len(whole):
+        return trial.metric.score(evidence)
+    return min(max(trial.metric.score(whole) - drop.estimate, 0.0), 1.0)
