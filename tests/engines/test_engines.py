@@ -201,3 +201,18 @@ def test_inputs_and_outputs_are_called_what_the_file_calls_them(engine: Engine) 
     assert ([spec.name for spec in session.inputs], [spec.name for spec in session.outputs]) == (["b_in"], ["b_out"])
     x = np.arange(18, dtype=np.float32).reshape(1, 2, 3, 3) - 9
     np.testing.assert_array_equal(session.run({"b_in": x})["b_out"], np.maximum(x, 0))
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_the_oracle_normalizes_every_channel_by_its_neighbours(size: int) -> None:
+    """The reference evaluator's own LRN leaves all channels but the first as they are."""
+    text = f"g (float[1,7,2,2] x) => (float[1,7,2,2] y) {{ y = LRN<size={size}, alpha=0.5, beta=0.75, bias=1.0>(x) }}"
+    model = network(text)
+    x = feed(model)["x"]
+    by_hand = np.empty_like(x)
+    for c in range(7):
+        near = x[:, max(0, c - (size - 1) // 2) : c + size // 2 + 1]
+        by_hand[:, c] = x[:, c] / (1 + 0.5 / size * np.square(near).sum(axis=1)) ** 0.75
+    for engine in (ORACLE, *ENGINES.values()):
+        found = engine.compile(model, Options()).run({"x": x})["y"]
+        np.testing.assert_allclose(found, by_hand, rtol=1e-5, atol=1e-6)

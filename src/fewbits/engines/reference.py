@@ -58,7 +58,7 @@ class _Session(Session):
 
         try:
             with as_file(source) as path:
-                self._evaluator = ReferenceEvaluator(str(path))
+                self._evaluator = ReferenceEvaluator(str(path), new_ops=[_local_response_normalization()])
         except FewbitsError:
             raise
         except Exception as error:  # the evaluator raises whatever a malformed model makes NumPy raise
@@ -79,3 +79,20 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     tensor = value.type.tensor_type
     shape = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
     return TensorSpec(value.name, shape, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)))
+
+
+def _local_response_normalization() -> type:
+    """LRN as the operator's description has it; the evaluator's own (onnx 1.23.2) normalizes N channels, not C.
+
+    y = x / (bias + alpha / size * sum of x^2 over the channels c - floor((size-1)/2) ... c + ceil((size-1)/2))^beta
+    """
+    from onnx.reference.op_run import OpRun
+
+    class LRN(OpRun):
+        def _run(self, x: NDArray[Any], alpha: float, beta: float, bias: float, size: int) -> tuple[NDArray[Any], ...]:
+            before, after = (size - 1) // 2, size // 2
+            padded = np.pad(np.square(x), [(0, 0), (before, after), *[(0, 0)] * (x.ndim - 2)])
+            sums = sum(padded[:, k : k + x.shape[1]] for k in range(size))
+            return ((x / (bias + alpha / size * sums) ** beta).astype(x.dtype),)
+
+    return LRN
