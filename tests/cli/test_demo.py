@@ -65,7 +65,9 @@ def test_fp32_is_as_right_as_the_readme_says(by_name: dict[str, dict[str, Any]])
 
 def test_every_candidate_is_measured_or_refused_with_a_reason(by_name: dict[str, dict[str, Any]]) -> None:
     formats = ("fp32", "fp16", "bf16", "int8", "int8+bf16")
-    assert by_name.keys() == {f"{engine}-{name}" for engine in ENGINES for name in formats}
+    # The search may have found that a layer is faster in float.
+    found = {name for name in by_name if re.search(r"-int8\+(bf16|fp32)-\d+of\d+$", name)}
+    assert by_name.keys() - found == {f"{engine}-{name}" for engine in ENGINES for name in formats}
     for entry in by_name.values():
         assert entry["status"] in ("measured", "refused")
         assert len(entry["reason"]) > 10
