@@ -84,7 +84,10 @@ def _place(entry: Entry, axis: Axis) -> tuple[float | None, float | None, float 
 
 def _quartiles(rounds: Sequence[float | None]) -> tuple[float | None, float | None]:
     known = [value for value in rounds if value is not None]
-    return (None, None) if len(known) < 4 else tuple(float(v) for v in np.percentile(known, (25, 75)))  # type: ignore[return-value]
+    if len(known) < 4:
+        return None, None
+    low, high = np.percentile(known, (25, 75))
+    return float(low), float(high)
 
 
 def _tip(choice: Choice, entry: Entry) -> str:

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from fewbits.devices.host import Host, detect
 from fewbits.engines import named
-from fewbits.errors import InputError
-from fewbits.files import write_text
 from fewbits.graph import queries
 from fewbits.selection.job import Job
+from fewbits.selection.kept import read_record, write_record
 from fewbits.selection.records import Budget
 
 ASKED = "asked.json"
@@ -72,7 +69,7 @@ def asked_of(job: Job, command: str, versions: dict[str, str]) -> Asked:
 
 def write_asked(folder: Path, asked: Asked) -> None:
     """Write ``asked.json``; raises ``OutputError`` where the folder cannot be written."""
-    write_text(folder / ASKED, TypeAdapter(Asked).dump_json(asked, indent=1).decode() + "\n")
+    write_record(folder / ASKED, Asked, asked)
 
 
 def read_asked(folder: Path) -> Asked | None:
@@ -81,10 +78,4 @@ def read_asked(folder: Path) -> Asked | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = folder / ASKED
-    try:
-        return TypeAdapter(Asked).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError, RecursionError, InputError) as error:
-        raise InputError("does not say what was asked of a run", where=str(path), fix="remove it") from error
+    return read_record(folder / ASKED, Asked, damaged="does not say what was asked of a run", fix="remove it")

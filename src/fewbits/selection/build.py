@@ -32,9 +32,7 @@ class Built:
 
     def subject(self, job: Job) -> Subject:
         """What is measured of it."""
-        made = self.candidate
-        file = job.folder / self.file
-        return Subject(made.name, file, made.engine, made.precision, job.device, job.threads, job.extra)
+        return job.subject(self.candidate, self.file)
 
 
 class Yard:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter, ValidationError
-
 from fewbits.engines import ENGINES
-from fewbits.errors import FewbitsError, InputError
-from fewbits.files import write_text
+from fewbits.errors import FewbitsError
 from fewbits.measurement.records import Subject
 from fewbits.progress import Progress
 from fewbits.selection.closeup_records import Closeup
 from fewbits.selection.differences import Differences, differences
 from fewbits.selection.job import Job
+from fewbits.selection.kept import read_record, write_record
 from fewbits.selection.layers import Layers, Sensitivity, layers
 from fewbits.selection.records import Decision, Measured
 
@@ -64,7 +62,7 @@ def look_closer(job: Job, decision: Decision, progress: Progress) -> Closeup:
             compared=differing.compared,
             notes=(*shown.notes, *differing.notes, *notes),
         )
-    write_text(job.folder / CLOSEUP, TypeAdapter(Closeup).dump_json(found, indent=1).decode() + "\n")
+    write_record(job.folder / CLOSEUP, Closeup, found)
     return found
 
 
@@ -79,15 +77,8 @@ def read_closeup(folder: Path) -> Closeup | None:
     Raises:
         InputError: the file is damaged.
     """
-    path = folder / CLOSEUP
-    try:
-        return TypeAdapter(Closeup).validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValidationError, RecursionError) as error:
-        raise InputError(
-            "is no close-up of a run", where=str(path), fix="remove it to see the report without it"
-        ) from error
+    fix = "remove it to see the report without it"
+    return read_record(folder / CLOSEUP, Closeup, damaged="is no close-up of a run", fix=fix)
 
 
 def _pair(job: Job, decision: Decision) -> _Pair | None:
@@ -95,9 +86,7 @@ def _pair(job: Job, decision: Decision) -> _Pair | None:
     for outcome in decision.outcomes:
         c = outcome.candidate
         if isinstance(outcome, Measured) and c.engine in ENGINES:
-            found[c.name] = Subject(
-                c.name, job.folder / outcome.files[0], c.engine, c.precision, job.device, job.threads, job.extra
-            )
+            found[c.name] = job.subject(c, outcome.files[0])
     if decision.chosen not in found or decision.reference not in found:
         return None
     return _Pair(found[decision.chosen], found[decision.reference])

@@ -18,14 +18,14 @@ def pareto_front(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return tuple(name for name, mine in figures.items() if not any(_beats(other, mine) for other in figures.values()))
 
 
-def _figures(outcome: Measured) -> tuple[float, float, float, float]:
-    """Smaller is better in each; what is not known counts as worst."""
+def _figures(outcome: Measured) -> tuple[float, ...]:
+    """Drop, milliseconds, runs a second negated, bytes: smaller is better; what is not known counts as worst."""
     measurement = outcome.measurement
     drop = measurement.accuracy.drop if measurement.accuracy else None
     lost = 0.0 if drop is None else drop.estimate
     seen = (lost, measurement.timing.latency_ms["p50"], -measurement.timing.throughput_fps, measurement.size_bytes)
     unjudged = measurement.accuracy is None
-    return tuple(math.inf if unjudged or math.isnan(figure) else float(figure) for figure in seen)  # type: ignore[return-value]
+    return tuple(math.inf if unjudged or math.isnan(figure) else float(figure) for figure in seen)
 
 
 def _beats(one: Sequence[float], other: Sequence[float]) -> bool:

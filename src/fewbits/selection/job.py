@@ -14,8 +14,9 @@ from fewbits.calibration.collect import fingerprint as model_fingerprint
 from fewbits.data import Dataset
 from fewbits.engines import Engine, Options
 from fewbits.measurement.metrics import Metric
+from fewbits.measurement.records import Subject
 from fewbits.quantization.recipe import Recipe
-from fewbits.selection.records import FORMATS, Budget
+from fewbits.selection.records import FORMATS, Budget, Candidate
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Job:
     def options(self) -> Options:
         """How engines are to run its models, but for mode and precision."""
         return Options(self.device, threads=self.threads, extra=self.extra)
+
+    def subject(self, candidate: Candidate, file: str) -> Subject:
+        """What is measured of a candidate whose file, relative to the run's folder, is this."""
+        path, made = self.folder / file, candidate
+        return Subject(made.name, path, made.engine, made.precision, self.device, self.threads, self.extra)
 
     def fingerprint(self, asked: Sequence[Engine]) -> str:
         """Everything a journalled result depends on."""
