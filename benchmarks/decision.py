@@ -4,11 +4,13 @@ For each budget (half a point and one point of top-1, 99 % agreement with FP32) 
 NNCF's accuracy control does the same on the same data, and FP32, FP16, BF16, NNCF's two presets and ONNX Runtime's
 quantizer are there as well. All are then timed against each other in interleaved rounds, in one process, and their
 accuracy is taken on the whole test set. One table: the choice against the fastest by hand that is inside the budget.
-Needs the extra ``peers`` and the assets.
+Needs the extra ``peers`` and the assets. ``--keep FOLDER`` keeps what is assembled by hand, with its seconds, and takes
+it from there the next time: NNCF's accuracy control needs minutes.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -104,13 +106,15 @@ def by_hand(asset: Asset, folder: Path) -> tuple[dict[str, Way], dict[str, float
     makers = ["nncf-performance", "nncf-mixed", "onnxruntime-minmax"]
     seconds = {}
     for maker in (*makers, *(f"nncf-control-{task.label}" for task in TASKS)):
-        file = folder / f"{maker}.onnx"
-        command = [sys.executable, "-W", "ignore", "-m", "benchmarks.calibrators", maker, asset.name, str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            print(f"  {maker} failed: {done.stderr.strip().splitlines()[-1]}", flush=True)
-            continue
-        seconds[maker] = json.loads(done.stdout.strip().splitlines()[-1])["seconds"]
+        file, said = folder / f"{maker}.onnx", folder / f"{maker}.json"
+        if not said.is_file():
+            command = [sys.executable, "-W", "ignore", "-m", "benchmarks.calibrators", maker, asset.name, str(file)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                print(f"  {maker} failed: {done.stderr.strip().splitlines()[-1]}", flush=True)
+                continue
+            said.write_text(done.stdout.strip().splitlines()[-1])
+        seconds[maker] = json.loads(said.read_text())["seconds"]
         if maker.startswith("nncf"):
             ways[maker] = Way("openvino", file.with_suffix(".xml"))
         else:
@@ -137,8 +141,9 @@ def measure(asset: Asset, ways: dict[str, Way]) -> dict[str, Found]:
     }
 
 
-def rows(asset: Asset, folder: Path) -> list[list[str]]:
-    ways, seconds = by_hand(asset, folder)
+def rows(asset: Asset, folder: Path, kept: Path) -> list[list[str]]:
+    kept.mkdir(parents=True, exist_ok=True)
+    ways, seconds = by_hand(asset, kept)
     choices = {}
     for task in TASKS:
         way, name, took = choose(asset, task, folder / task.label)
@@ -171,12 +176,12 @@ def rows(asset: Asset, folder: Path) -> list[list[str]]:
     return table
 
 
-def main(names: list[str]) -> None:
+def main(names: list[str], keep: Path | None) -> None:
     table = []
     for asset in chosen(names):
         print(f"\n{asset.name}", flush=True)
         with tempfile.TemporaryDirectory() as name:
-            table += rows(asset, Path(name))
+            table += rows(asset, Path(name), (keep or Path(name)) / asset.name)
     head = ["model", "budget", "chosen", "drop, points", "fastest by hand inside", "speed against it [95 %]"]
     head += ["seconds: choose / NNCF's control"]
     print()
@@ -185,4 +190,8 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description="what choose chooses against what can be assembled by hand")
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep what is assembled by hand, and reuse it")
+    given = parser.parse_args()
+    main(given.models, given.keep)

@@ -16,8 +16,6 @@ class Capability:
         activations: activations fused into the integer kernel before them.
         output_ops: operators whose integer kernel exists only where their output is quantized as well.
         requantize_carries: operators that pass values through need Q/DQ on both sides.
-        fuses_add: a residual Add runs inside the convolution before it, which then must not be
-            followed by a quantizer of its own.
         int32_bias: the bias must be quantized to INT32 with scale ``input scale * weight scale``.
         moving: of ``compute``, those to run in integers on two activations as well (attention).
         moving_no_faster: of ``compute``, those with such a kernel that saves a model no time.
@@ -31,7 +29,6 @@ class Capability:
     activations: frozenset[str] = frozenset()
     output_ops: frozenset[str] = frozenset()
     requantize_carries: bool = False
-    fuses_add: bool = False
     int32_bias: bool = False
     moving: frozenset[str] = frozenset()
     moving_no_faster: frozenset[str] = frozenset()

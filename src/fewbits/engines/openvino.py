@@ -41,7 +41,7 @@ _KERNEL_FORMATS = {
 
 CAPABILITY = Capability(
     compute=frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"}),
-    joins=frozenset({"Concat", "AveragePool", "GlobalAveragePool"}),
+    joins=frozenset({"Add", "Concat", "AveragePool", "GlobalAveragePool"}),
     carries=frozenset(
         {
             "MaxPool",
@@ -56,7 +56,6 @@ CAPABILITY = Capability(
         }
     ),
     activations=frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh"}),
-    fuses_add=True,
     moving=frozenset({"MatMul"}),
     moving_centred=True,
 )

@@ -174,20 +174,6 @@ class _Search:
             self.placement.integer[producer] = None
             for other in _moving_inputs(producer):
                 self.demand(other)
-        elif producer.op_type == "Add" and self.capability.fuses_add:
-            moving = _moving_inputs(producer)
-            fused = next((v for v in moving if self._fusible(v)), None)
-            if fused is not None:
-                self.placement.integer[producer] = None
-                for other in moving:
-                    if other is not fused:
-                        self.demand(other)
-
-    def _fusible(self, value: ir.Value) -> bool:
-        """Whether ``value`` comes straight from an integer convolution that can add the other operand itself."""
-        producer = value.producer()
-        convolves = producer in self.placement.compute and producer.op_type in ("Conv", "ConvTranspose")
-        return convolves and len(queries.users(value)) == 1
 
 
 def _input(node: ir.Node, index: int) -> ir.Value:
