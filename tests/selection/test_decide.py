@@ -170,11 +170,22 @@ def test_of_two_alike_the_one_that_loses_less_wins() -> None:
     outcomes = [
         measured("fp32", 10),
         measured("int8", list(5 * NOISE), drop=0.006),
-        measured("int8", list(5.05 * NOISE[::-1]), engine="onnxruntime", drop=0.001),
+        measured("int8", list(5 * NOISE[::-1]), engine="onnxruntime", drop=0.001),
     ]
     verdict = chosen(outcomes)
     assert verdict.chosen == "onnxruntime-int8"
     assert "loses less" in verdict.rejected["openvino-int8"]
+
+
+def test_of_the_same_format_the_quicker_one_wins_though_the_noise_hides_it() -> None:
+    outcomes = [
+        measured("fp32", 10),
+        measured("int8", list(5 * NOISE), drop=0.006),
+        measured("int8", list(5.1 * NOISE[::-1]), engine="onnxruntime", drop=0.001),
+    ]
+    verdict = chosen(outcomes)
+    assert verdict.chosen == "openvino-int8"
+    assert "quicker in the median" in verdict.rejected["onnxruntime-int8"]
 
 
 def test_candidates_over_the_latency_limit_are_out() -> None:

@@ -64,6 +64,9 @@ class Stand:
         drop = self.drops(name)
         return Drop(drop, drop - 0.001, drop + 0.001, 0.95, "bootstrap", 100)
 
+    def drop(self, name: str) -> Drop:
+        return Drop(self.drops(name), self.drops(name) - 0.001, self.drops(name) + 0.001, 0.95, "bootstrap", 64)
+
     def best(self) -> str:
         inside = [name for name in self.asked if self.drops(name) <= self.budget.max_drop]
         return max(inside, key=self.speed, default=self.reference)
@@ -81,10 +84,12 @@ class Yard:
             name: Built(Candidate(name, "onnxruntime", kind, "f32"), f"{name}.onnx", kind)
             for name, kind in (("onnxruntime-fp32", "fp32"), (PLAIN, "int8"))
         }
+        self.built["openvino-int8"] = Built(Candidate("openvino-int8", "openvino", "int8", "f32"), "other.onnx", "int8")
         self.tuned: dict[str, Tuned] = {}
 
     def build(self, candidate: Candidate, tuned: Tuned) -> Any:
         self.tuned[candidate.name] = tuned
+        self.built[candidate.name] = Built(candidate, f"{candidate.name}.onnx", candidate.format)
         return SimpleNamespace(subject=lambda _job: candidate)
 
 
@@ -135,6 +140,19 @@ def test_layers_that_are_faster_in_float_leave_int8_even_there(tmp_path: Path, m
     _, yard = searched(tmp_path, trial)
     assert trial.asked == [PLAIN, "onnxruntime-int8+fp32-1of3"]
     assert kept_float(yard, trial.asked[-1]) == {"last"}
+
+
+@pytest.mark.usefixtures("profiled")
+@pytest.mark.parametrize(("lead", "cheap_us", "looked_at"), [(1.5, 10.0, False), (1.01, 10.0, True), (1.1, 4.0, True)])
+def test_layers_are_not_looked_at_where_another_engine_is_out_of_reach(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lead: float, cheap_us: float, looked_at: bool
+) -> None:
+    """INT8 takes 30 µs in the profile; float saves it 6 where the last layer takes 4 there."""
+    monkeypatch.setitem(TIMES, "last", (10.0, cheap_us))
+    trial = Stand(lambda name: 0.005, lambda name: 3.0 * lead if name.startswith("openvino") else 3.0)
+    trial.asked.append("openvino-int8")
+    search, _ = searched(tmp_path, trial)
+    assert bool(search.groups) == looked_at
 
 
 @pytest.mark.usefixtures("profiled")

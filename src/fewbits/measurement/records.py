@@ -44,7 +44,8 @@ class Timing:
     Args:
         samples_ms: every timed run at batch 1, f64[n]; warm-up runs are not among them.
         round_ms: the median of each round, f64[rounds]; rounds of candidates timed together are pairs.
-        round_fps: runs per second with all slots busy, f64[rounds].
+        round_fps: runs per second with all slots busy, f64[rounds]. NaN, as in ``round_ms``, where that mode was not
+            timed in a round.
         rounds: the numbers of these rounds, where not all candidates took part in all of them; None for 0, 1, 2, …
     """
 
@@ -82,7 +83,8 @@ class Timing:
     @property
     def throughput_fps(self) -> float:
         """The median round; NaN where there is none."""
-        return np.nan if not self.round_fps.size else float(np.median(self.round_fps))
+        known = self.round_fps[np.isfinite(self.round_fps)]
+        return np.nan if not known.size else float(np.median(known))
 
 
 @dataclass(frozen=True)

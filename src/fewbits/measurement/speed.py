@@ -37,26 +37,27 @@ def time_sessions(
 
     Args:
         latency: by name, sessions compiled for latency; run one at a time.
-        throughput: the same names, compiled for throughput; all slots are kept busy.
+        throughput: by name, sessions compiled for throughput; all slots are kept busy. A name that is in one of
+            both only is timed in that mode; its figures of the other are NaN.
         feeds: the inputs to run each name with.
         rounds: each gives every session one turn.
         turn_s: how long a turn lasts after its warm-up, at least three runs.
     """
-    samples: dict[str, list[float]] = {name: [] for name in latency}
-    medians: dict[str, list[float]] = {name: [] for name in latency}
-    rates: dict[str, list[float]] = {name: [] for name in latency}
+    names = list(dict.fromkeys([*latency, *throughput]))
+    samples: dict[str, list[float]] = {name: [] for name in names}
+    medians = {name: np.full(rounds, np.nan) for name in names}
+    rates = {name: np.full(rounds, np.nan) for name in names}
     shuffle = random.Random(seed)
-    names = list(latency)
     for turn in range(rounds):
         shuffle.shuffle(names)
-        for name in names:
+        for name in (name for name in names if name in latency):
             times = _latency_turn(latency[name], feeds[name], turn_s)
             samples[name] += times
-            medians[name].append(float(np.median(times)))
-        for name in names:
-            rates[name].append(_throughput_turn(throughput[name], feeds[name], turn_s))
+            medians[name][turn] = np.median(times)
+        for name in (name for name in names if name in throughput):
+            rates[name][turn] = _throughput_turn(throughput[name], feeds[name], turn_s)
         progress(turn + 1, rounds)
-    return {name: Timing(np.array(samples[name]), np.array(medians[name]), np.array(rates[name])) for name in latency}
+    return {name: Timing(np.array(samples[name]), medians[name], rates[name]) for name in names}
 
 
 def _latency_turn(session: Session, feed: Arrays, turn_s: float) -> list[float]:

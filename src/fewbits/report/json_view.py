@@ -108,6 +108,7 @@ def _candidate(outcome: Outcome, decision: Decision) -> dict[str, Any]:
             "samples": measurement.accuracy.samples if measurement.accuracy else 0,
             "round_ms": measurement.timing.round_ms.tolist(),
             "round_fps": measurement.timing.round_fps.tolist(),
+            "rounds": list(measurement.timing.numbers),
             "settings": {mode: dict(s) for mode, s in measurement.settings.items()},
             "notes": list(measurement.notes),
             "files": list(outcome.files),

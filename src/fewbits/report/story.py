@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from fewbits.devices.host import Host
+from fewbits.engines import Mode
 from fewbits.errors import InputError
 from fewbits.report.unfinished import entries, stopped_after
 from fewbits.selection.asked import Asked, read_asked
@@ -23,7 +24,10 @@ DECISION = "decision.json"
 
 @dataclass(frozen=True)
 class Entry:
-    """One candidate as ``decision.json`` has it; shares, drops and accuracies are fractions."""
+    """One candidate as ``decision.json`` has it; shares, drops and accuracies are fractions.
+
+    ``rounds`` are the numbers of the rounds it was timed in; None for 0, 1, 2, …
+    """
 
     name: str
     engine: str
@@ -42,6 +46,7 @@ class Entry:
     samples: int = 0
     round_ms: tuple[float | None, ...] = ()
     round_fps: tuple[float | None, ...] = ()
+    rounds: tuple[int, ...] | None = None
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -49,6 +54,12 @@ class Entry:
     def p50_ms(self) -> float | None:
         """The median latency."""
         return (self.latency_ms or {}).get("p50")
+
+    def costs(self, mode: Mode) -> dict[int, float]:
+        """Round → what a run took in it, in ms at batch 1 or as its share of a second with all slots busy."""
+        values = self.round_ms if mode == "latency" else tuple(None if v is None else 1 / v for v in self.round_fps)
+        numbers = range(len(values)) if self.rounds is None else self.rounds
+        return {number: value for number, value in zip(numbers, values, strict=False) if value is not None}
 
 
 @dataclass(frozen=True)

@@ -60,13 +60,13 @@ def _entry(name: str, known: Mapping[tuple[str, str], Any], metric: str) -> dict
     if metric in _MEANS and scores:
         entry |= {"accuracy": float(np.mean(scores)), "samples": len(scores)}
     if turns := [found[name] for (kind, _), found in known.items() if kind == "round" and name in found]:
-        times = [ms for turn in turns for ms in turn["samples"]]
+        times = [ms for turn in turns for ms in turn.get("samples", ())]
         p50, p90, p99 = (float(v) for v in np.percentile(times, (50, 90, 99)))
         entry |= {
             "latency_ms": {"p50": p50, "p90": p90, "p99": p99},
-            "throughput_fps": float(np.median([turn["fps"] for turn in turns])),
-            "round_ms": tuple(turn["ms"] for turn in turns),
-            "round_fps": tuple(turn["fps"] for turn in turns),
+            "throughput_fps": float(np.median([turn["fps"] for turn in turns if "fps" in turn])),
+            "round_ms": tuple(turn.get("ms") for turn in turns),
+            "round_fps": tuple(turn.get("fps") for turn in turns),
         }
     return entry
 

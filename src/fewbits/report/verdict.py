@@ -85,8 +85,8 @@ def _row(outcome: Outcome, decision: Decision, wide: bool) -> dict[str, str]:
 
 
 def _spread(rounds: list[float]) -> float:
-    """Half the interquartile range of the rounds, relative to their median."""
-    ordered = sorted(rounds)
+    """Half the interquartile range of the rounds, relative to their median; NaN is left out."""
+    ordered = sorted(ms for ms in rounds if not math.isnan(ms))
     n = len(ordered)
     return (ordered[(3 * n) // 4] - ordered[n // 4]) / 2 / ordered[n // 2]
 

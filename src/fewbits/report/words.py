@@ -57,15 +57,11 @@ def gain(choice: Choice, entry: Entry) -> tuple[float, float, float] | None:
     reference = choice.named(choice.reference)
     if reference is None:
         return None
-    throughput = choice.budget.objective == "throughput"
-    pairs = [(reference.round_fps, entry.round_fps), (reference.round_ms, entry.round_ms)][0 if throughput else 1]
-    a, b = (np.array([np.nan if v is None else v for v in rounds], float) for rounds in pairs)
-    if not a.size or a.size != b.size or not (np.isfinite(a).all() and np.isfinite(b).all()):
+    theirs, mine = (one.costs(choice.budget.mode) for one in (reference, entry))
+    common = sorted(theirs.keys() & mine.keys())
+    if not common:
         return None
-    low, median, high = (
-        speedup(1 / a, 1 / b, choice.budget.confidence) if throughput else speedup(a, b, choice.budget.confidence)
-    )
-    return low, median, high
+    return speedup([theirs[i] for i in common], [mine[i] for i in common], choice.budget.confidence)
 
 
 def headline(choice: Choice, *, finished: bool = True) -> str:

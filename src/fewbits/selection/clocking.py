@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from fewbits.data import Sample
+from fewbits.engines import Mode
 from fewbits.measurement.speed import time_sessions
 from fewbits.selection.known import MODES, Known
 from fewbits.selection.sessions import Sessions
@@ -29,24 +31,27 @@ class Clock:
         wanted = set(names)
         return sum(wanted <= found.keys() for found in self._known.rounds)
 
-    def one_round(self, names: Sequence[str], sample: Sample, turn_s: float) -> None:
-        """One more round with these in it; those that cannot run are left out, and noted as failed."""
-        opened = self._sessions.open((name, mode) for name in names for mode in MODES)
-        both = [name for name in names if all((name, mode) in opened for mode in MODES)]
-        if not both:
+    def one_round(self, names: Sequence[str], sample: Sample, turn_s: float, modes: Sequence[Mode] = MODES) -> None:
+        """One more round with these in it, in these modes; those that cannot run are left out, and noted as failed."""
+        opened = self._sessions.open((name, mode) for name in names for mode in modes)
+        able = [name for name in names if all((name, mode) in opened for mode in modes)]
+        if not able:
             return
         number = len(self._known.rounds)
+        latency, throughput = ({n: opened[n, mode] for n in able if mode in modes} for mode in MODES)
         timing = time_sessions(
-            {name: opened[name, "latency"] for name in both},
-            {name: opened[name, "throughput"] for name in both},
-            {name: dict(sample.inputs) for name in both},
+            latency,
+            throughput,
+            {name: dict(sample.inputs) for name in able},
             rounds=1,
             turn_s=turn_s,
             seed=self._seed + number,
         )
-        found = {
-            name: {"samples": t.samples_ms.tolist(), "ms": float(t.round_ms[0]), "fps": float(t.round_fps[0])}
-            for name, t in timing.items()
-        }
+        found: dict[str, dict[str, Any]] = {name: {} for name in able}
+        for name, t in timing.items():
+            if name in latency:
+                found[name] |= {"samples": t.samples_ms.tolist(), "ms": float(t.round_ms[0])}
+            if name in throughput:
+                found[name] |= {"fps": float(t.round_fps[0])}
         self._known.rounds.append(found)
         self._known.journal.put("round", str(number), found)

@@ -21,10 +21,11 @@ CLOSEUP = "closeup.json"
 
 @dataclass(frozen=True)
 class _Pair:
-    """The chosen candidate and the FP32 one it is held against, as they were measured."""
+    """The chosen candidate and the FP32 one it is held against, as they were measured, on how many test samples."""
 
     chosen: Subject
     reference: Subject
+    samples: int
 
 
 def look_closer(job: Job, decision: Decision, progress: Progress) -> Closeup:
@@ -48,7 +49,7 @@ def look_closer(job: Job, decision: Decision, progress: Progress) -> Closeup:
             notes.append(f"the layers could not be compared: {error}")
         try:
             if pair.chosen != pair.reference:
-                differing = differences(job.test, pair.chosen, pair.reference, progress)
+                differing = differences(job.test, pair.chosen, pair.reference, decision.differing, progress)
         except FewbitsError as error:
             notes.append(f"the answers could not be compared: {error}")
         found = Closeup(
@@ -59,7 +60,8 @@ def look_closer(job: Job, decision: Decision, progress: Progress) -> Closeup:
             other_us=shown.other_us,
             reference_other_us=shown.reference_other_us,
             differences=differing.shown,
-            compared=differing.compared,
+            differing=len(decision.differing or ()),
+            compared=0 if decision.differing is None or pair.chosen == pair.reference else pair.samples,
             notes=(*shown.notes, *differing.notes, *notes),
         )
     write_record(job.folder / CLOSEUP, Closeup, found)
@@ -82,11 +84,12 @@ def read_closeup(folder: Path) -> Closeup | None:
 
 
 def _pair(job: Job, decision: Decision) -> _Pair | None:
-    found = {}
+    found, samples = {}, {}
     for outcome in decision.outcomes:
         c = outcome.candidate
         if isinstance(outcome, Measured) and c.engine in ENGINES:
             found[c.name] = job.subject(c, outcome.files[0])
+            samples[c.name] = outcome.measurement.accuracy.samples if outcome.measurement.accuracy else 0
     if decision.chosen not in found or decision.reference not in found:
         return None
-    return _Pair(found[decision.chosen], found[decision.reference])
+    return _Pair(found[decision.chosen], found[decision.reference], samples[decision.chosen])

@@ -85,6 +85,7 @@ class Closeup:
     Args:
         layer_samples: test samples behind each SQNR.
         other_us, reference_other_us: time of operators the engine added itself, in the chosen and the FP32 model.
+        differences: of the test samples answered otherwise, the first few; ``differing`` counts all of them.
         compared: test samples whose answers were compared.
     """
 
@@ -95,5 +96,6 @@ class Closeup:
     other_us: float | None = None
     reference_other_us: float | None = None
     differences: tuple[Difference, ...] = ()
+    differing: int = 0
     compared: int = 0
     notes: tuple[str, ...] = ()

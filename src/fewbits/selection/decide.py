@@ -12,6 +12,8 @@ from fewbits.selection.records import Budget, Measured, Outcome, Refused
 
 # Among candidates whose speeds cannot be told apart the simplest format wins.
 _SIMPLICITY = ("fp32", "fp16", "bf16", "int8", "mixed")
+# Of the same format the smaller drop, unless it is behind by more than this in the median.
+_ALIKE = 1.01
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
     """The candidate that is best by the objective among those inside the budget.
 
     A candidate must beat the FP32 reference beyond the noise of their interleaved rounds; otherwise the
-    reference stays. Equally fast candidates: the simplest format, then the smaller drop.
+    reference stays. Candidates that cannot be told apart by speed: the simplest format; of the same format the
+    quicker in the median, or, within 1 % of that, the one with the smaller drop.
     """
     rejected = {o.candidate.name: o.reason for o in outcomes if not isinstance(o, Measured)}
     measured = [o for o in outcomes if isinstance(o, Measured)]
@@ -57,7 +60,11 @@ def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
             inside.append(outcome)
     if not inside:
         return _stay(reference, measured, rejected, budget)
-    winner = min(unbeaten(inside, better) or inside, key=lambda o: (*_simplicity(o), -better(reference, o).median))
+    unclear = unbeaten(inside, better) or inside
+    simplest = min(map(_format, unclear))
+    alike = [o for o in unclear if _format(o) == simplest]
+    best = max(better(reference, o).median for o in alike)
+    winner = min((o for o in alike if better(reference, o).median * _ALIKE >= best), key=_drop)
     fit = {o.candidate.name for o in inside}
     for outcome in (o for o in measured if o is not winner and o is not reference):
         name, lead = outcome.candidate.name, better(outcome, winner)
@@ -67,9 +74,13 @@ def decide(outcomes: Sequence[Outcome], budget: Budget) -> Verdict:
     return Verdict(reference.candidate.name, winner.candidate.name, why, rejected)
 
 
-def _simplicity(outcome: Measured) -> tuple[int, float]:
+def _format(outcome: Measured) -> int:
+    return _SIMPLICITY.index(outcome.candidate.format)
+
+
+def _drop(outcome: Measured) -> float:
     drop = outcome.measurement.accuracy.drop if outcome.measurement.accuracy else None
-    return _SIMPLICITY.index(outcome.candidate.format), drop.estimate if drop else 0.0
+    return drop.estimate if drop else 0.0
 
 
 def _problem(outcome: Measured, reference: Measured, gain: Gain, budget: Budget) -> str:
@@ -129,11 +140,10 @@ def _second(outcome: Measured, winner: Measured, gain: Gain, budget: Budget) -> 
     name = winner.candidate.name
     ratio = f"{gain.median:.2f} times ({gain.low:.2f} to {gain.high:.2f})"
     if gain.low <= 1.0:
-        (format_, drop), (other_format, other_drop) = _simplicity(winner), _simplicity(outcome)
         why = "which was quicker in the median"
-        if format_ < other_format:
+        if _format(winner) < _format(outcome):
             why = "which is the simpler format"
-        elif drop < other_drop:
+        elif gain.median < _ALIKE and _drop(winner) < _drop(outcome):
             why = "which loses less"
         return f"inside the budget; its speed cannot be told from {name}'s ({ratio}), {why}"
     word = "smaller" if budget.objective == "size" else "faster"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
-import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from fewbits.data import Dataset
-from fewbits.engines import ENGINES, Arrays, Session
-from fewbits.errors import DataError, SampleError
+from fewbits.engines import ENGINES, Arrays
+from fewbits.errors import SampleError
 from fewbits.measurement.metrics import Agreement
 from fewbits.measurement.metrics.outputs import class_scores
 from fewbits.measurement.records import Subject
@@ -20,59 +21,51 @@ from fewbits.progress import Progress
 from fewbits.selection.closeup_records import Difference
 
 MOST = 24
-_SECONDS = 3.0
 _SIDE, _JPEG_BYTES = 112, 6000
 _NAME_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class Differences:
-    """The first differing samples, how many were compared for them, and why there are none where that is so."""
+    """The first differing samples, and why there are none where that is so."""
 
     shown: tuple[Difference, ...] = ()
-    compared: int = 0
     notes: tuple[str, ...] = ()
 
 
-def differences(data: Dataset, chosen: Subject, reference: Subject, progress: Progress) -> Differences:
-    """Run both on the test samples, in order, until enough differ or the time is up.
+def differences(
+    data: Dataset, chosen: Subject, reference: Subject, positions: Sequence[int] | None, progress: Progress
+) -> Differences:
+    """Run both once more on the first of the samples they answer differently.
+
+    Args:
+        positions: of these samples in the test data, in order; None where the outputs are no classes.
 
     Raises:
         EngineError: one of them does not run.
     """
-    sessions = [ENGINES[s.engine].compile(s.path, s.options("latency")) for s in (chosen, reference)]
-    try:
-        return _search(data, sessions[0], sessions[1], progress)
-    except DataError:
+    if positions is None:
         return Differences(notes=("the outputs are no classes, so there are no answers to compare one by one",))
+    if not positions:
+        return Differences()
+    mine, theirs = (ENGINES[s.engine].compile(s.path, s.options("latency")) for s in (chosen, reference))
+    try:
+        found = []
+        for done, index in enumerate(positions[:MOST]):
+            progress.step("comparing answers", done, min(len(positions), MOST))
+            with contextlib.suppress(SampleError):
+                sample = data.read(index)
+                expected = {name: array.copy() for name, array in theirs.run(sample.inputs).items()}
+                found.append(_difference(data, index, sample.name, expected, mine.run(sample.inputs)))
+        return Differences(tuple(found))
     finally:
-        for session in sessions:
-            session.close()
+        mine.close()
+        theirs.close()
 
 
-def _search(data: Dataset, chosen: Session, reference: Session, progress: Progress) -> Differences:
-    agreement, compared = Agreement(), 0
-    found: list[Difference] = []
-    deadline = time.monotonic() + _SECONDS
-    for index in range(len(data)):
-        if len(found) == MOST or time.monotonic() > deadline:
-            break
-        progress.step("comparing answers", index, len(data))
-        try:
-            sample = data.read(index)
-        except SampleError:
-            continue
-        expected = {name: array.copy() for name, array in reference.run(sample.inputs).items()}
-        got = chosen.run(sample.inputs)
-        share = agreement.observe(got, None, expected)
-        compared += 1
-        if share < 1:
-            found.append(_difference(data, index, sample.name, share, expected, got))
-    return Differences(tuple(found), compared)
-
-
-def _difference(data: Dataset, index: int, name: str, share: float, expected: Arrays, got: Arrays) -> Difference:
+def _difference(data: Dataset, index: int, name: str, expected: Arrays, got: Arrays) -> Difference:
     label, picture = data.label(index), data.image(index)
+    share = Agreement().observe(got, None, expected)
     said = (_answer(expected), _answer(got)) if isinstance(share, int) else ("", f"{share:.1%} of the pixels agree")
     return Difference(
         name[:_NAME_CHARACTERS],

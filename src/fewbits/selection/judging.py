@@ -72,6 +72,11 @@ class Judge:
             self._drops[name, pairs] = paired_drop(self._metric, theirs[:pairs], mine[:pairs], self._confidence)
         return self._drops[name, pairs]
 
+    def differing(self, name: str) -> tuple[int, ...] | None:
+        """The positions of the samples whose answer is not the reference's; None where the outputs are no classes."""
+        key = (name, self._mode)
+        return None if self._known.evidence[key].agreement is None else tuple(self._known.differing[key])
+
     def show(self, names: Iterable[str], stop: int) -> None:
         """Show these subjects the samples up to ``stop``, those at the same position in one pass.
 
@@ -95,6 +100,7 @@ class Judge:
             why = self._known.failures.get(self.reference)
             raise EngineError(f"the reference {self.reference} cannot be run: {why}")
         found = {name: Evaluation() for name in names if (name, self._mode) in opened}
+        differing: dict[str, list[int]] = {name: [] for name in found}
         reached = stop
         for chunk in chunks(until(self._samples.between(start, stop), self._deadline)):
             samples = [sample for _, sample in chunk]
@@ -108,7 +114,10 @@ class Judge:
                     evaluation.failure = str(error)
                     continue
                 evaluation.add(self._metric, samples, mine, truth)
-                self._keep(name, [index for index, _ in chunk], mine)
+                indices = [index for index, _ in chunk]
+                shares = zip(indices, (evaluation.agreement or [])[-len(chunk) :], strict=False)
+                differing[name] += [index for index, share in shares if isinstance(share, int | float) and share < 1]
+                self._keep(name, indices, mine)
             reached = chunk[-1][0] + 1
             self._known.progress.step("accuracy", reached, len(self._samples))
         if time.monotonic() <= self._deadline:
@@ -116,7 +125,7 @@ class Judge:
         for name, evaluation in found.items():
             if not start and not evaluation.evidence and not evaluation.failure:
                 raise DataError("no test sample could be read", where=self._samples.dataset.name)
-            seen = _evaluation_json(evaluation) | {"stop": reached}
+            seen = _evaluation_json(evaluation) | {"stop": reached, "differing": differing[name]}
             self._known.journal.put("evidence", self._key(name, start), seen)
             self._take(name, seen)
 
@@ -151,6 +160,7 @@ class Judge:
         known.evidence += more.evidence
         if known.agreement is not None:
             known.agreement = None if more.agreement is None else known.agreement + more.agreement
+        self._known.differing.setdefault(key, []).extend(found["differing"])
         self._known.reached[key] = found["stop"]
         if more.failure:
             self._known.failures[name] = known.failure = more.failure

@@ -27,8 +27,10 @@ class Known:
         withheld: those whose other mode (the one that does not decide) computes something else, and how that
             shows: the speed of that mode is not quoted.
         evidence: of each (subject, mode) on the first samples of the test data.
+        differing: the positions of the samples answered otherwise than by the reference.
         reached: the position in the test data up to which that evidence goes.
-        rounds: round by round of the clock, who took part and what it took: ``samples`` and ``ms`` at batch 1, ``fps``.
+        rounds: round by round of the clock, who took part and what it took: ``samples`` and ``ms`` at batch 1, ``fps``,
+            or those of one mode only.
     """
 
     journal: Journal
@@ -38,6 +40,7 @@ class Known:
     withheld: dict[str, str] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
     evidence: dict[tuple[str, Mode], Evaluation] = field(default_factory=dict)
+    differing: dict[tuple[str, Mode], list[int]] = field(default_factory=dict)
     reached: dict[tuple[str, Mode], int] = field(default_factory=dict)
     rounds: list[Mapping[str, Any]] = field(default_factory=list)
     executed: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -69,9 +72,9 @@ class Known:
         """Speed from all rounds the subject took part in."""
         mine = [(index, found[name]) for index, found in enumerate(self.rounds) if name in found]
         return Timing(
-            np.array([ms for _, turn in mine for ms in turn["samples"]]),
-            np.array([turn["ms"] for _, turn in mine]),
-            np.array([turn["fps"] for _, turn in mine]),
+            np.array([ms for _, turn in mine for ms in turn.get("samples", ())]),
+            np.array([turn.get("ms", np.nan) for _, turn in mine]),
+            np.array([turn.get("fps", np.nan) for _, turn in mine]),
             tuple(index for index, _ in mine),
         )
 

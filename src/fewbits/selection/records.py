@@ -119,6 +119,8 @@ class Decision:
 
     ``chosen`` is None where nothing fits the budget, not even FP32; ``reference`` where FP32 could not run.
     ``groups`` has, by engine, what was found out about each group of layers, in the order in which they leave INT8.
+    ``differing`` are the positions of the test samples that the chosen candidate answers otherwise than the reference;
+    None where the outputs are no classes.
     """
 
     model: str
@@ -135,3 +137,4 @@ class Decision:
     warnings: tuple[str, ...] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     groups: Mapping[str, tuple[GroupFacts, ...]] = field(default_factory=dict)
+    differing: tuple[int, ...] | None = None

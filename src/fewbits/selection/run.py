@@ -84,6 +84,7 @@ def run(job: Job, progress: Progress) -> Decision:
         warnings=tuple(progress.warnings),
         versions={engine.name: engine.version for engine in asked},
         groups=found,
+        differing=trial.differing(verdict.chosen) if verdict.chosen else None,
     )
 
 

@@ -8,6 +8,7 @@ float.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,12 +16,12 @@ from typing import Any
 from fewbits.engines import ENGINES, Engine, Profile
 from fewbits.errors import EngineError
 from fewbits.progress import Progress
-from fewbits.quantization.groups import groups
+from fewbits.quantization.groups import Group, groups
 from fewbits.quantization.recipe import AUTO
 from fewbits.quantization.tune import Tuned
 from fewbits.quantization.workshop import Workshop
 from fewbits.selection.build import Yard
-from fewbits.selection.costs import costs
+from fewbits.selection.costs import Cost, costs
 from fewbits.selection.moves import Move, fewest, free_moves, moves, worthwhile
 from fewbits.selection.records import Candidate, GroupFacts
 from fewbits.selection.sensitivity import sensitivities
@@ -61,6 +62,7 @@ class Search:
         self._job = yard.job
         self._workshop = Workshop(engine, tuning.bench)
         self._plain = f"{engine.name}-int8"
+        self._precision = "f32"
         self.groups: tuple[GroupFacts, ...] = ()
 
     def run(self) -> None:
@@ -84,24 +86,44 @@ class Search:
             self._mix(best, inside)
 
     def _mix(self, base: Tuned, inside: bool) -> None:
-        precision = self._rest()
-        ranked, int8_us = self._rank(precision)
+        self._precision = self._rest(inside)
+        if self._out_of_reach():
+            return
+        ranked, int8_us = self._rank()
         if inside:
             if count := free_moves(ranked, int8_us, _LEAST_GAIN):
-                self._try_mix(base, ranked[:count], len(ranked), precision)
+                self._try_mix(base, ranked[:count], len(ranked))
         elif self._may_win():
             # The times of profiles are those of single operators; what may be spent is measured on whole networks.
             allowed = int8_us / self._trial.gain(self._plain, self._trial.best()).median
             most = worthwhile(ranked[:-1], int8_us, allowed * (1 - _LEAST_GAIN))
-            fewest(most, lambda count: self._try_mix(base, ranked[:count], len(ranked), precision))
+            fewest(most, lambda count: self._try_mix(base, ranked[:count], len(ranked)))
 
-    def _rest(self) -> str:
-        """What the float layers of a mix execute in: BF16 where that alone is inside the budget, else FP32."""
+    def _out_of_reach(self) -> bool:
+        """Whether another engine has something inside the budget that is faster than any mix here can be.
+
+        A mix saves what its layers save that are faster in float; the profiles tell how much that is at best.
+        """
+        best = self._trial.best()
+        if self._yard.built[best].candidate.engine == self._engine.name:
+            return False
+        priced, int8_us = self._prices
+        saved = sum(max(0.0, -cost.saved_us) for cost in priced.values()) / int8_us
+        return self._trial.gain(self._plain, best).low * (1 - saved) > 1.0
+
+    def _rest(self, inside: bool) -> str:
+        """What the float layers of a mix execute in: BF16 where that alone is inside the budget, else FP32.
+
+        Where INT8 is inside, what BF16 has been seen to lose so far is enough to go by.
+        """
         name = f"{self._engine.name}-bf16"
-        return "bf16" if name in self._trial.known.alive() and self._inside(name) else "f32"
+        if name not in self._trial.known.alive():
+            return "f32"
+        fit = self._trial.drop(name).low <= self._trial.budget.max_drop if inside else self._inside(name)
+        return "bf16" if fit else "f32"
 
-    def _try_mix(self, base: Tuned, out: Sequence[Move], total: int, precision: str) -> bool:
-        engine = self._engine.name
+    def _try_mix(self, base: Tuned, out: Sequence[Move], total: int) -> bool:
+        engine, precision = self._engine.name, self._precision
         name = f"{engine}-int8+{_FORMATS[precision]}-{len(out)}of{total}"
         mixed = self._workshop.keeping_float(base, [move.group for move in out])
         return self._try(Candidate(name, engine, "mixed", precision, mixed.recipe), mixed)
@@ -130,20 +152,20 @@ class Search:
         """Whether INT8 is better, beyond the noise, than the best that is inside the budget."""
         return self._trial.gain(self._trial.best(), self._plain).low > 1.0
 
-    def _rank(self, precision: str) -> tuple[tuple[Move, ...], float]:
+    def _rank(self) -> tuple[tuple[Move, ...], float]:
         """The moves, and the time of plain INT8 in the profile; journalled, since times are not the same twice."""
-        journal, key = self._yard.journal, f"{self._engine.name} {precision}"
+        journal, key = self._yard.journal, f"{self._engine.name} {self._precision}"
         known = journal.get("groups", key)
         if known is None:
-            known = self._survey(precision)
+            known = self._survey()
             journal.put("groups", key, known)
         self.groups = tuple(GroupFacts(**{**fact, "nodes": tuple(fact["nodes"])}) for fact in known["facts"])
         figures = zip(self.groups, known["noise"], known["lost_us"], strict=True)
         return tuple(Move(group.name, noise, lost_us) for group, noise, lost_us in figures), known["int8_us"]
 
-    def _survey(self, precision: str) -> dict[str, Any]:
+    def _survey(self) -> dict[str, Any]:
         tuned, bench = self._tuning.tuned[self._engine.name], self._tuning.bench
-        found = groups(tuned.source, tuned.recipe, self._engine.capability)
+        found = self._layers
         felt = sensitivities(
             tuned,
             found,
@@ -152,8 +174,7 @@ class Search:
             replace(bench.options, mode="throughput"),
             lambda done, total: self._progress.step("sensitivity of each group of layers", done, total),
         )
-        integer, floating = (self._profile(f"{self._engine.name}-{name}", precision) for name in ("int8", "fp32"))
-        priced = costs(tuned.source, found, integer, floating)
+        priced, int8_us = self._prices
         order = moves(found, felt, priced)
         by_name = {group.name: group for group in found}
         facts = []
@@ -165,8 +186,20 @@ class Search:
             "facts": [asdict(fact) for fact in facts],
             "lost_us": [move.lost_us for move in order],
             "noise": [move.noise for move in order],
-            "int8_us": sum(op.time_us for op in integer.ops),
+            "int8_us": int8_us,
         }
+
+    @functools.cached_property
+    def _layers(self) -> tuple[Group, ...]:
+        tuned = self._tuning.tuned[self._engine.name]
+        return groups(tuned.source, tuned.recipe, self._engine.capability)
+
+    @functools.cached_property
+    def _prices(self) -> tuple[dict[str, Cost], float]:
+        """The cost of each group, and the time of plain INT8, both as profiled."""
+        integer, floating = (self._profile(f"{self._engine.name}-{name}", self._precision) for name in ("int8", "fp32"))
+        source = self._tuning.tuned[self._engine.name].source
+        return costs(source, self._layers, integer, floating), sum(op.time_us for op in integer.ops)
 
     def _profile(self, name: str, precision: str) -> Profile:
         file = self._job.folder / self._yard.built[name].file

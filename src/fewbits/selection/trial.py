@@ -25,12 +25,13 @@ from fewbits.selection.decide import limit
 from fewbits.selection.gain import Gain, fastest, gain, unbeaten
 from fewbits.selection.journal import Journal
 from fewbits.selection.judging import OPENING, STRETCH, Judge
-from fewbits.selection.known import Known
+from fewbits.selection.known import MODES, Known
 from fewbits.selection.records import Budget
 from fewbits.selection.sessions import Sessions
 
-# Rounds for all; for those that are quoted or close; and the most, where it is still unclear.
-QUICK, SURE, MOST = 5, 10, 15
+# Rounds for all; for those that are quoted or close; and the most, where it is still unclear: these are in the mode
+# that decides only.
+QUICK, SURE, MOST = 5, 10, 30
 _LEAST = 3
 # Less of a difference is not worth more rounds.
 _MATTERS = 1.03
@@ -182,6 +183,10 @@ class Trial:
         """Its drop against the reference on the samples both have seen."""
         return self._judged().drop(name)
 
+    def differing(self, name: str) -> tuple[int, ...] | None:
+        """The positions of the test samples it answers otherwise than the reference; None where none are classes."""
+        return self._judged().differing(name)
+
     def gain(self, base: str, other: str) -> Gain:
         """How many times better ``other`` is than ``base`` by the objective."""
         one, two, via = (self._measurement(name) for name in (base, other, self.reference))
@@ -255,7 +260,7 @@ class Trial:
             if not names or done >= wanted or (done >= _LEAST and time.monotonic() > self._finish_by):
                 return
             self.known.progress.step("speed", done, wanted)
-            self._clock.one_round(names, self._sample(), turn_s)
+            self._clock.one_round(names, self._sample(), turn_s, MODES if done < SURE else (self.mode,))
 
     def _measurement(self, name: str) -> Measurement:
         return Measurement(self.known.timing(name), self.known.size_bytes(name))
