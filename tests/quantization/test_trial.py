@@ -14,7 +14,8 @@ from fewbits.engines import Arrays, Options
 from fewbits.quantization import trial
 from fewbits.quantization.plan import QuantPlan
 from fewbits.quantization.recipe import Recipe
-from fewbits.quantization.trial import TRIAL_SAMPLES, Trial, name
+from fewbits.quantization.trial import Trial, name
+from fewbits.quantization.truth import TRIAL_SAMPLES, Truth
 from fewbits.quantization.tune import Bench
 from fewbits.quantization.workshop import Tuned
 from models import network
@@ -174,3 +175,15 @@ def test_names_say_what_was_done_in_one_order() -> None:
     assert name(recipe) == "mse+equalize+rounding+bias"
     assert name(replace(recipe, corrections=())) == "mse"
     assert name(replace(recipe, method="entropy", corrections=("bias-measured",))) == "entropy+bias-measured"
+
+
+def test_fp32_is_run_once_for_all_trials_that_share_it_on_the_samples_it_began_with() -> None:
+    engine = reaching({"mse": 30.0, "minmax": 20.0})
+    truth = Truth(MODEL, engine, Options())
+    truth.begin(numbered(TRIAL_SAMPLES + 3))
+    bench = Bench(engine, Options(), numbered(TRIAL_SAMPLES), lambda model: None, truth=truth)
+    for _ in range(2):
+        with Trial(MODEL, bench) as tried:
+            assert tried.best(MINMAX, [MSE]) is MSE
+    assert engine.compiled.count("") == 1
+    assert len(truth.begin([]).result()) == TRIAL_SAMPLES

@@ -22,8 +22,8 @@ from fewbits.numerics import Histogram
 # more; of these every n-th goes into the histogram, other ones of each sample, whichever thread runs it.
 _WANTED_SAMPLES = 1 << 18
 _LEAST, _MOST = 256, 8192
-# Samples are binned in bundles: a histogram's fixed cost is then paid once for many images.
-_BUNDLE = 16
+# Samples are binned in bundles of about so many bytes: a histogram's fixed cost is then paid once for many images.
+_BUNDLE_BYTES, _MOST_ROWS = 16 << 20, 64
 
 
 def collect(
@@ -88,15 +88,16 @@ class _Accumulator:
         self._low = np.r_[tuple(low)] if low else np.empty(0, np.intp)
         self._high = np.r_[tuple(high)]
         self._taps, self._samples = taps, layout.samples()
-        self._bundle = np.empty((_BUNDLE, layout.size), np.float32)
-        self._indices = [0] * _BUNDLE
+        rows = min(max(_BUNDLE_BYTES // (4 * layout.size), 1), _MOST_ROWS)
+        self._bundle = np.empty((rows, layout.size), np.float32)
+        self._indices = [0] * rows
         self._filled = 0
 
     def add(self, index: int, taps: NDArray[np.float32]) -> None:
         self._bundle[self._filled], self._indices[self._filled] = taps, index
         self._filled += 1
         self.count += 1
-        if self._filled == _BUNDLE:
+        if self._filled == len(self._bundle):
             self.flush()
 
     def flush(self) -> None:

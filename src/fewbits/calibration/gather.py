@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -23,6 +24,7 @@ def gather(
     progress: Progress,
     kept: list[Sample],
     keep: int = 0,
+    when_kept: Callable[[Sequence[Sample]], object] = lambda _: None,
 ) -> Statistics:
     """Run the whole calibration set once.
 
@@ -31,17 +33,26 @@ def gather(
         options: device and threads; BF16 is used where the device computes in it, which moves ranges by far less
             than one step of 8 bits (``benchmarks/statistics.py``).
         kept: takes up to ``keep`` of the first samples, so that trials need not read them again.
+        when_kept: called with them before the model is loaded, which leaves cores idle.
 
     Raises:
         DataError: too many samples cannot be read, or a value was never finite.
         EngineError: the engine cannot run the model.
     """
     bad = BadSamples()
+    samples = keeping(stream(dataset, workers=2, on_bad=bad), kept, keep)
+    head: list[Sample] = []
+    while len(head) < keep and (sample := next(samples, None)) is not None:
+        head.append(sample)
+        if len(kept) < len(head):  # too large to keep them all
+            break
+    if kept:
+        when_kept(kept)
     precision = "f32" if engine.refuses("bf16", options.device) else "bf16"
     found = collect(
         model,
         names,
-        keeping(stream(dataset, workers=2, on_bad=bad), kept, keep),
+        itertools.chain(head, samples),
         len(dataset),
         engine,
         replace(options, mode="throughput", precision=precision),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -16,10 +15,9 @@ from fewbits.engines import Arrays
 from fewbits.numerics import NoiseSum
 from fewbits.quantization.corrections import CORRECTIONS
 from fewbits.quantization.recipe import Recipe
+from fewbits.quantization.truth import TRIAL_SAMPLES, Truth, outputs_of
 from fewbits.quantization.workshop import Bench, Tuned, build
 
-# Enough to tell variants apart that differ by a decibel, few enough to cost tenths of a second.
-TRIAL_SAMPLES = 16
 # Outputs that are equal, or not comparable at all, are counted as this far apart.
 _CEILING_DB, _FLOOR_DB = 150.0, -50.0
 _LEAST_SAMPLES = 3
@@ -32,15 +30,14 @@ _WORKERS = 4
 class Trial:
     """Measures variants, each once, against the FP32 outputs, which are computed once for all.
 
-    A variant that was begun is built, loaded and run beside whatever its caller does next: one thread a variant, since
-    loading a model takes only one.
+    A variant that was begun is built, loaded and run beside whatever its caller does next.
     """
 
     def __init__(self, model: ir.Model, bench: Bench) -> None:
-        self._model, self._bench = model, bench
+        self._bench = bench
         self._samples = bench.samples[:TRIAL_SAMPLES]
         self._pool = ThreadPoolExecutor(min(_WORKERS, bench.options.threads or available_cores()))
-        self._truth: Future[list[Arrays]] | None = None
+        self._truth = bench.truth or Truth(model, bench.engine, bench.options)
         self._runs: dict[str, Future[NDArray[np.float64]]] = {}
 
     def __enter__(self) -> Trial:
@@ -58,9 +55,7 @@ class Trial:
         """Start measuring a variant, unless it was begun before; returns it."""
         key = name(variant.recipe)
         if self._samples and key not in self._runs:
-            if self._truth is None:
-                self._truth = self._pool.submit(self._outputs, self._model)
-            self._runs[key] = self._pool.submit(self._sqnr, variant, self._truth)
+            self._runs[key] = self._pool.submit(self._sqnr, variant, self._truth.begin(self._samples))
         return variant
 
     def best(self, favourite: Tuned, challengers: Sequence[Tuned]) -> Tuned:
@@ -96,16 +91,8 @@ class Trial:
         return found
 
     def _sqnr(self, variant: Tuned, truth: Future[list[Arrays]]) -> NDArray[np.float64]:
-        outputs = self._outputs(build(variant))
+        outputs = outputs_of(build(variant), self._samples, self._bench.engine, self._bench.options)
         return np.array([worst_output_db(expected, got) for expected, got in zip(truth.result(), outputs, strict=True)])
-
-    def _outputs(self, model: ir.Model) -> list[Arrays]:
-        bench = self._bench
-        session = bench.engine.compile(model, replace(bench.options, mode="latency", threads=1))
-        try:
-            return [{k: v.copy() for k, v in session.run(sample.inputs).items()} for sample in self._samples]
-        finally:
-            session.close()
 
 
 def name(recipe: Recipe) -> str:

@@ -17,7 +17,8 @@ from fewbits.numerics import METHODS
 from fewbits.quantization.corrections import BIAS, BIAS_MEASURED, CORRECTION_SAMPLES, EQUALIZE, ROUNDING
 from fewbits.quantization.corrections.equalize import promising
 from fewbits.quantization.recipe import AUTO, Recipe
-from fewbits.quantization.trial import TRIAL_SAMPLES, Trial
+from fewbits.quantization.trial import Trial
+from fewbits.quantization.truth import TRIAL_SAMPLES
 from fewbits.quantization.workshop import Bench, Tuned, Workshop, build, magnitudes
 
 __all__ = ["Bench", "Tuned", "build", "samples_needed", "tune"]

@@ -26,6 +26,7 @@ from fewbits.quantization.linear import weights_of
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.plan import QuantPlan, plan
 from fewbits.quantization.recipe import Recipe
+from fewbits.quantization.truth import Truth
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Bench:
 
     Args:
         recollect: statistics over the calibration set of another model with the same values, for equalization.
+        truth: FP32's outputs on the samples, where they were begun already.
     """
 
     engine: Engine
@@ -63,6 +65,7 @@ class Bench:
     samples: Sequence[Sample]
     recollect: Callable[[ir.Model], Statistics]
     progress: Progress = field(default_factory=Progress)
+    truth: Truth | None = None
 
 
 def build(tuned: Tuned) -> ir.Model:

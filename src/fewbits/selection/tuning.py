@@ -14,6 +14,7 @@ from fewbits.engines import TRIALS, Engine, Options
 from fewbits.progress import Progress
 from fewbits.quantization.corrections import CORRECTION_SAMPLES
 from fewbits.quantization.placement import values_to_watch
+from fewbits.quantization.truth import Truth
 from fewbits.quantization.tune import Bench, Tuned, samples_needed, tune
 from fewbits.selection.job import Job
 from fewbits.selection.journal import Journal
@@ -46,9 +47,11 @@ def calibrate(job: Job, needed: Sequence[Engine], journal: Journal, progress: Pr
     path = job.folder / "statistics.npz"
     names = values_to_watch(job.model, job.recipe, [engine.capability for engine in needed])
     samples: list[Sample] = []
+    options = Options(threads=job.threads)
+    truth = Truth(job.model, TRIALS, options)
 
     def watch(model: ir.Model, keep: int = 0) -> Statistics:
-        return gather(model, names, job.calibration, needed[0], job.options, progress, samples, keep)
+        return gather(model, names, job.calibration, needed[0], job.options, progress, samples, keep, truth.begin)
 
     if journal.get("statistics", "done") and path.is_file():
         statistics = Statistics.load(path)
@@ -57,7 +60,7 @@ def calibrate(job: Job, needed: Sequence[Engine], journal: Journal, progress: Pr
         statistics = watch(job.model, samples_needed(job.recipe))
         statistics.save(path)
         journal.put("statistics", "done", True)
-    bench = Bench(TRIALS, Options(threads=job.threads), samples, watch, progress)
+    bench = Bench(TRIALS, options, samples, watch, progress, truth)
     return Tuning(job, {engine.name: _tune(job, engine, statistics, bench, journal) for engine in needed}, bench)
 
 

@@ -25,6 +25,7 @@ from fewbits.progress import Progress
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe, Rule, corrections
 from fewbits.quantization.records import Calibrated
+from fewbits.quantization.truth import Truth
 from fewbits.quantization.tune import Bench, Tuned, build, samples_needed, tune
 from fewbits.verbs.inputs import (
     DataOptions,
@@ -101,9 +102,11 @@ def calibrate(
     if ir_version is not None:
         names = list(dict.fromkeys([*names, *values_to_state(simple)]))
     samples: list[Sample] = []
+    bench_options = Options(threads=threads)
+    truth = Truth(simple, TRIALS, bench_options)
 
     def watch(subject: ir.Model, keep: int = 0) -> Statistics:
-        return gather(subject, names, dataset, runner, options, progress, samples, keep)
+        return gather(subject, names, dataset, runner, options, progress, samples, keep, truth.begin)
 
     with about(source.path):
         known = _read(simple, names, statistics, progress)
@@ -113,7 +116,8 @@ def calibrate(
                 known.save(Path(statistics))
         elif recipe.needs_samples:
             samples = first(stream(dataset, workers=2), samples_needed(recipe))
-        tuned = tune(simple, known, recipe, target, Bench(TRIALS, Options(threads=threads), samples, watch, progress))
+        bench = Bench(TRIALS, bench_options, samples, watch, progress, truth)
+        tuned = tune(simple, known, recipe, target, bench)
     plan = tuned.plan
     if not plan.weights:
         progress.warn("nothing was quantized: no layer of this model can run in INT8 under this recipe")
