@@ -149,8 +149,8 @@ class Search:
             return 1.0
 
     def _may_win(self) -> bool:
-        """Whether INT8 is better, beyond the noise, than the best that is inside the budget."""
-        return self._trial.gain(self._trial.best(), self._plain).low > 1.0
+        """Whether INT8 seems better than the best that is inside the budget; few rounds were run so far."""
+        return self._trial.gain(self._trial.best(), self._plain).median > 1.0
 
     def _rank(self) -> tuple[tuple[Move, ...], float]:
         """The moves, and the time of plain INT8 in the profile; journalled, since times are not the same twice."""
