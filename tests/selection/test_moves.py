@@ -8,23 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fewbits.quantization.groups import Group
-from fewbits.selection.costs import Cost
 from fewbits.selection.moves import Move, fewest, free_moves, moves, worthwhile
-from fewbits.selection.sensitivity import Sensitivity
-
-NOTHING: frozenset[str] = frozenset()
-
-
-def group(name: str) -> Group:
-    return Group(name, (name,), NOTHING, NOTHING)
+from fewbits.selection.records import GroupFacts
 
 
 def ranked(**figures: tuple[float, float, float] | tuple[float]) -> list[str]:
     """Groups given as only_db, and INT8 and float microseconds where these are known."""
-    sensitivities = {name: Sensitivity(given[0], 40.0) for name, given in figures.items()}
-    costs = {name: Cost(*given[1:]) for name, given in figures.items() if len(given) == 3}
-    return [move.group for move in moves([group(name) for name in figures], sensitivities, costs)]
+    return [move.group for move in moves([GroupFacts(n, (n,), db, 40.0, *us) for n, (db, *us) in figures.items()])]
 
 
 def test_what_saves_time_leads_then_noise_per_microsecond() -> None:

@@ -49,8 +49,8 @@ class Stand:
             subjects=self.subjects, alive=lambda: [name for name in self.subjects if name not in self.broken]
         )
 
-    def add(self, name: str, subject: object) -> None:
-        self.subjects[name] = subject
+    def add(self, subject: Any) -> None:
+        self.subjects[subject.name] = subject
 
     def quick_clock(self, names: list[str]) -> None:
         assert set(names) <= self.subjects.keys()

@@ -247,10 +247,10 @@ def test_whoever_comes_later_is_confirmed_only_as_far_as_it_takes(bench: Callabl
     ran = made.run()
     models |= {"right": Model(3), "off": Model(3, every(5))}
     for name in ("right", "off"):
-        ran.add(name, Subject(name, ran.known.subjects["good"].path.with_name(f"{name}.onnx"), "made"))
+        ran.add(Subject(name, ran.known.subjects["good"].path.with_name(f"{name}.onnx"), "made"))
         ran.known.subjects[name].path.write_bytes(b"x" * 50)
     with pytest.raises(ValueError, match="right"):
-        ran.add("right", ran.known.subjects["right"])
+        ran.add(ran.known.subjects["right"])
     speeds = ran.quick_clock(["right", "off"])
     assert set(speeds) == {"a-fp32", "right", "off"}
     assert set(speeds["right"].numbers) <= set(speeds["a-fp32"].numbers)
@@ -271,7 +271,7 @@ def test_whoever_comes_later_is_confirmed_only_as_far_as_it_takes(bench: Callabl
     assert len(ran.known.timing("right").round_ms) >= SURE
     # One that nobody clocked is clocked with the rest.
     models["last"] = Model(8)
-    ran.add("last", ran.known.subjects["right"])
+    ran.add(replace(ran.known.subjects["right"], name="last"))
     ran.known.subjects["last"].path.with_name("last.onnx").write_bytes(b"x" * 100)
     ran.known.subjects["last"] = replace(ran.known.subjects["last"], path=made.folder / "last.onnx")
     ran.weigh()

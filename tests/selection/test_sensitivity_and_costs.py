@@ -60,7 +60,6 @@ def test_the_layer_that_8_bits_spoil_is_found_both_ways() -> None:
     assert max(found, key=lambda name: found[name].but_db) == "bad"
     assert found["bad"].only_db < 15 < 30 < found["last"].only_db
     assert found["bad"].but_db > 30
-    assert found["bad"].noise == pytest.approx(10 ** (-found["bad"].only_db / 10))
 
 
 def test_figures_are_those_of_models_built_for_each_question() -> None:
@@ -88,7 +87,6 @@ def test_times_are_told_apart_by_the_names_engines_give() -> None:
     integer = profile(conv1_token_3=("QLinearConv", 5.0), conv2__WithoutBiases=("Convolution", 7.0), out=("Sigmoid", 1))
     floating = profile(relu_nchwc=("Conv", 20.0), conv2=("Conv", 9.0), out=("Sigmoid", 2.0), Reorder_1=("Reorder", 3.0))
     assert costs(model, found, integer, floating) == {"conv1": Cost(5, 20), "conv2": Cost(8, 11)}
-    assert costs(model, found, integer, floating)["conv2"].saved_us == 3
 
 
 def test_a_group_that_leaves_int8_pays_for_its_borders() -> None:

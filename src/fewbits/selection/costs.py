@@ -32,11 +32,6 @@ class Cost:
     int8_us: float
     float_us: float
 
-    @property
-    def saved_us(self) -> float:
-        """What INT8 saves; negative where float is the faster side."""
-        return self.float_us - self.int8_us
-
 
 def costs(model: ir.Model, groups: Sequence[Group], integer: Profile, floating: Profile) -> dict[str, Cost]:
     """The cost of each group, by its name; groups that either profile does not name are left out.

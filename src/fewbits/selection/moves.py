@@ -7,12 +7,10 @@ halving, with a full evaluation at each step (``fewest``), so that n groups take
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fewbits.quantization.groups import Group
-from fewbits.selection.costs import Cost
-from fewbits.selection.sensitivity import Sensitivity
+from fewbits.selection.records import GroupFacts
 
 
 @dataclass(frozen=True)
@@ -24,21 +22,19 @@ class Move:
     lost_us: float
 
 
-def moves(
-    groups: Sequence[Group], sensitivities: Mapping[str, Sensitivity], costs: Mapping[str, Cost]
-) -> tuple[Move, ...]:
+def moves(groups: Sequence[GroupFacts]) -> tuple[Move, ...]:
     """All moves, the best first.
 
     Those that save time lead, most time first. Then what regains most noise per microsecond. Groups whose time is not
     known come last, by their noise: they are taken to cost as much as the dearest.
     """
-    dearest = max((cost.saved_us for cost in costs.values()), default=0.0)
+    dearest = max((group.saved_us for group in groups if group.saved_us is not None), default=0.0)
     free: list[Move] = []
     paid: list[Move] = []
     unknown: list[Move] = []
     for group in groups:
-        known = costs.get(group.name)
-        move = Move(group.name, sensitivities[group.name].noise, max(dearest, 0.0) if known is None else known.saved_us)
+        known = group.saved_us
+        move = Move(group.name, group.noise, max(dearest, 0.0) if known is None else known)
         (unknown if known is None else free if move.lost_us <= 0 else paid).append(move)
     free.sort(key=lambda move: move.lost_us)
     paid.sort(key=lambda move: -move.noise / move.lost_us)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import Any
 
 from fewbits.engines import ENGINES, Engine, Profile
 from fewbits.errors import EngineError
@@ -108,7 +107,7 @@ class Search:
         if self._yard.built[best].candidate.engine == self._engine.name:
             return False
         priced, int8_us = self._prices
-        saved = sum(max(0.0, -cost.saved_us) for cost in priced.values()) / int8_us
+        saved = sum(max(0.0, cost.int8_us - cost.float_us) for cost in priced.values()) / int8_us
         return self._trial.gain(self._plain, best).low * (1 - saved) > 1.0
 
     def _rest(self, inside: bool) -> str:
@@ -134,7 +133,7 @@ class Search:
             return False
         self._progress.step(f"trying {candidate.name}")
         if candidate.name not in self._trial.known.subjects:
-            self._trial.add(candidate.name, self._yard.build(candidate, tuned).subject(self._job))
+            self._trial.add(self._yard.build(candidate, tuned).subject(self._job))
         self._trial.quick_clock([candidate.name])
         return candidate.name in self._trial.known.alive() and self._inside(candidate.name)
 
@@ -157,37 +156,29 @@ class Search:
         journal, key = self._yard.journal, f"{self._engine.name} {self._precision}"
         known = journal.get("groups", key)
         if known is None:
-            known = self._survey()
+            known = {"facts": [asdict(fact) for fact in self._survey()], "int8_us": self._prices[1]}
             journal.put("groups", key, known)
-        self.groups = tuple(GroupFacts(**{**fact, "nodes": tuple(fact["nodes"])}) for fact in known["facts"])
-        figures = zip(self.groups, known["noise"], known["lost_us"], strict=True)
-        return tuple(Move(group.name, noise, lost_us) for group, noise, lost_us in figures), known["int8_us"]
+        facts = {fact["name"]: GroupFacts(**{**fact, "nodes": tuple(fact["nodes"])}) for fact in known["facts"]}
+        order = moves(list(facts.values()))
+        self.groups = tuple(facts[move.group] for move in order)
+        return order, known["int8_us"]
 
-    def _survey(self) -> dict[str, Any]:
-        tuned, bench = self._tuning.tuned[self._engine.name], self._tuning.bench
-        found = self._layers
+    def _survey(self) -> list[GroupFacts]:
+        bench = self._tuning.bench
         felt = sensitivities(
-            tuned,
-            found,
+            self._tuning.tuned[self._engine.name],
+            self._layers,
             bench.samples,
             bench.engine,
             replace(bench.options, mode="throughput"),
             lambda done, total: self._progress.step("sensitivity of each group of layers", done, total),
         )
-        priced, int8_us = self._prices
-        order = moves(found, felt, priced)
-        by_name = {group.name: group for group in found}
         facts = []
-        for move in order:
-            name, cost, sensitivity = move.group, priced.get(move.group), felt[move.group]
+        for group in self._layers:
+            cost, error = self._prices[0].get(group.name), felt[group.name]
             times = (None, None) if cost is None else (cost.int8_us, cost.float_us)
-            facts.append(GroupFacts(name, by_name[name].nodes, sensitivity.only_db, sensitivity.but_db, *times))
-        return {
-            "facts": [asdict(fact) for fact in facts],
-            "lost_us": [move.lost_us for move in order],
-            "noise": [move.noise for move in order],
-            "int8_us": int8_us,
-        }
+            facts.append(GroupFacts(group.name, group.nodes, error.only_db, error.but_db, *times))
+        return facts
 
     @functools.cached_property
     def _layers(self) -> tuple[Group, ...]:

@@ -36,11 +36,6 @@ class Sensitivity:
     only_db: float
     but_db: float
 
-    @property
-    def noise(self) -> float:
-        """Noise power the group brings in, per unit of signal power."""
-        return float(10.0 ** (-self.only_db / 10.0))
-
 
 def sensitivities(
     tuned: Tuned,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -74,15 +73,15 @@ class Trial:
         self._clock = Clock(self.known, self._sessions, seed)
         self._judge: Judge | None = None
 
-    def add(self, name: str, subject: Subject) -> None:
+    def add(self, subject: Subject) -> None:
         """One more candidate, whose file is written; the steps that follow take it in.
 
         Raises:
             ValueError: there is one of that name already.
         """
-        if name in self.known.subjects:
-            raise ValueError(f"there is a candidate {name} already")
-        self.known.add(replace(subject, name=name))
+        if subject.name in self.known.subjects:
+            raise ValueError(f"there is a candidate {subject.name} already")
+        self.known.add(subject)
 
     def confirm(self, name: str, allowed: float) -> Drop:
         """Its drop against the reference on the whole test set, or on as much of it as rules the candidate out.
