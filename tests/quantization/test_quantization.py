@@ -390,3 +390,16 @@ def test_channels_shuffled_and_split_pass_eight_bits_on(engine: Engine) -> None:
     model = apply(source, made)
     check(model)
     assert output_db(source, model, engine) > INT8_DB
+
+
+@both
+def test_a_recipe_keeps_sums_and_pools_in_float_as_well(engine: Engine) -> None:
+    plain = planned(residual(), engine)
+    kept = planned(residual(), engine, Recipe(rules=(Rule("*", "int8"), Rule("Add", "float"), Rule("gap", "float"))))
+    assert {"add", "gap"} <= set(plain.integer)
+    assert not {"add", "gap"} & set(kept.integer)
+    assert "'Add'" in kept.skipped["add"]
+    assert "c2" in plain.values
+    unrounded = {"c2"} if engine.name == "openvino" else set()  # ONNX Runtime's convolutions write 8 bits only
+    assert not unrounded & set(kept.values)
+    check(apply(residual(), kept))

@@ -8,7 +8,7 @@ boxes with scores, never shares a scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -20,7 +20,7 @@ from fewbits.graph.queries import node_name
 from fewbits.quantization.activations import after_activations, before_activations, swish_product
 from fewbits.quantization.linear import bias_of, multiplies_activations
 from fewbits.quantization.recipe import Recipe
-from fewbits.quantization.refusals import why_float
+from fewbits.quantization.refusals import kept_float, why_float
 from fewbits.quantization.written_out import written_out
 
 # What hands out parts of one tensor, such as queries, keys and values of one projection.
@@ -66,13 +66,14 @@ def place(model: ir.Model, recipe: Recipe, capability: Capability) -> Placement:
     """Decide where quantizers go so that the engine's integer kernels run."""
     placement = Placement()
     pieces = written_out(model)
+    kept = kept_float(model, recipe)
     for node in model.graph:
-        reason = pieces.get(node) or why_float(node, recipe, capability)
+        reason = pieces.get(node) or kept.get(node) or why_float(node, recipe, capability)
         if reason is None:
             placement.compute[node] = None
         elif reason:
             placement.skipped[node_name(node)] = reason
-    search = _Search(placement, capability, frozenset(pieces))
+    search = _Search(placement, capability, frozenset(pieces), kept)
     for node in placement.compute:
         if multiplies_activations(node):
             search.demand_operands(node)
@@ -122,6 +123,7 @@ class _Search:
     placement: Placement
     capability: Capability
     pieces: frozenset[ir.Node]
+    kept: Mapping[ir.Node, str]
 
     def demand_operands(self, node: ir.Node) -> None:
         """Both operands of a product of activations in 8 bits, each with a scale of its own."""
@@ -145,7 +147,7 @@ class _Search:
             return
         producer = value.producer()
         parts = alone and producer is not None and producer.op_type in _PARTS
-        if producer is not None and self._passes_through(producer) and not parts:
+        if producer is not None and producer not in self.kept and self._passes_through(producer) and not parts:
             placement.integer[producer] = None
             if capability.requantize_carries:
                 placement.values[value] = None
@@ -166,7 +168,9 @@ class _Search:
         """Joins and pools before a quantized value run in 8 bits when their inputs are quantized too."""
         source = before_activations(value, self.capability)
         producer = source.producer()
-        if producer is None or producer in self.pieces or not all(queries.is_float(v) for v in producer.inputs):
+        if producer is None or producer in self.pieces or producer in self.kept:
+            return
+        if not all(queries.is_float(v) for v in producer.inputs):
             return
         if producer.op_type in ("Add", "Mul") and any(map(queries.is_constant, producer.inputs)):
             return  # a bias is added in the kernel before it; any other constant would be rounded for nothing

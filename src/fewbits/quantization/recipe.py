@@ -61,12 +61,14 @@ class Recipe:
 
     def choice(self, name: str, op_type: str) -> tuple[Choice, str]:
         """What this recipe wants for a node, and the sentence that says which rule decided."""
-        chosen: Choice = "float"
-        why = "no rule of the recipe names it"
-        for rule in self.rules:
-            if rule.matches(name, op_type):
-                chosen, why = rule.choice, f"the recipe's rule '{rule.glob}' keeps it in {rule.choice}"
-        return chosen, why
+        rule = self.rule_for(name, op_type)
+        if rule is None:
+            return "float", "no rule of the recipe names it"
+        return rule.choice, f"the recipe's rule '{rule.glob}' keeps it in {rule.choice}"
+
+    def rule_for(self, name: str, op_type: str) -> Rule | None:
+        """The rule that speaks of a node; None where none does."""
+        return next((rule for rule in reversed(self.rules) if rule.matches(name, op_type)), None)
 
     @property
     def undecided(self) -> bool:

@@ -12,6 +12,18 @@ from fewbits.quantization.activations import after_activations
 from fewbits.quantization.linear import bias_of, multiplies_activations
 from fewbits.quantization.recipe import Recipe
 
+_JOINING = (Role.JOIN, Role.POOL, Role.CARRY)
+
+
+def kept_float(model: ir.Model, recipe: Recipe) -> dict[ir.Node, str]:
+    """What joins or moves values and would follow its readers into INT8, but for a rule of the recipe; and the rule."""
+    kept = {}
+    for node in model.graph:
+        rule = recipe.rule_for(node_name(node), node.op_type) if role(node.op_type) in _JOINING else None
+        if rule is not None and rule.choice == "float":
+            kept[node] = recipe.choice(node_name(node), node.op_type)[1]
+    return kept
+
 
 def why_float(node: ir.Node, recipe: Recipe, capability: Capability) -> str | None:
     """None for a node to run in INT8, else the reason; '' for nodes nobody expects in INT8."""
