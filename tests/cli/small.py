@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 CLASSES, SIDE = 10, 32
@@ -143,3 +144,20 @@ def run_in_process(*arguments: object, cwd: Path | None = None) -> Ran:
         env=os.environ | {"PYTHONWARNINGS": "error", "COLUMNS": "120"},
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+ENGINES = ("openvino", "onnxruntime")
+MEASURED = {
+    *("path", "engine", "device", "precision", "latency_ms", "throughput_fps", "size_bytes", "peak_rss_bytes"),
+    *("executed", "accuracy", "agreement", "metric"),
+}
+
+
+def check_measurement(entry: dict[str, Any]) -> None:
+    assert entry.keys() >= MEASURED
+    assert entry["latency_ms"].keys() == {"p50", "p90", "p99", "n"}
+    assert 0 < entry["latency_ms"]["p50"] <= entry["latency_ms"]["p90"] <= entry["latency_ms"]["p99"]
+    assert entry["latency_ms"]["n"] > 10
+    assert entry["throughput_fps"] > 0
+    assert entry["peak_rss_bytes"] > entry["size_bytes"] > 0
+    assert sum(entry["executed"].values()) == pytest.approx(1, abs=1e-6)
