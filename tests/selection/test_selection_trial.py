@@ -167,6 +167,15 @@ def samples_of(made: Trial) -> dict[str, int]:
     return {name: len(made.known.evidence[name, made.mode].evidence) for name in made.known.alive()}
 
 
+def test_the_samples_answered_otherwise_are_known_by_their_places(bench: Callable[..., Bench]) -> None:
+    made = bench(usual())
+    for resume in (False, True):
+        ran = made.run(resume=resume)
+        assert ran.differing("good") == (0, 250, 500, 750)
+        assert ran.differing("slow") == ran.differing(ran.reference) == ()
+        assert ran.differing("wrong") == tuple(range(0, samples_of(ran)["wrong"], 4))
+
+
 def test_only_what_may_be_chosen_sees_the_whole_set(bench: Callable[..., Bench]) -> None:
     made = bench(usual()).run()
     seen = samples_of(made)

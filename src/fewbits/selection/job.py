@@ -18,6 +18,9 @@ from fewbits.measurement.records import Subject
 from fewbits.quantization.recipe import Recipe
 from fewbits.selection.records import FORMATS, Budget, Candidate
 
+# What the entries of a journal hold; one that holds something else is not gone on with.
+_ENTRIES = "2"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -54,6 +57,7 @@ class Job:
     def fingerprint(self, asked: Sequence[Engine]) -> str:
         """Everything a journalled result depends on."""
         parts = [
+            _ENTRIES,
             model_fingerprint(self.model),
             self.test.fingerprint(),
             self.calibration.fingerprint(),
