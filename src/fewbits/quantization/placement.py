@@ -8,7 +8,7 @@ boxes with scores, never shares a scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -73,7 +73,7 @@ def place(model: ir.Model, recipe: Recipe, capability: Capability) -> Placement:
             placement.compute[node] = None
         elif reason:
             placement.skipped[node_name(node)] = reason
-    search = _Search(placement, capability, frozenset(pieces), kept)
+    search = _Search(placement, capability, frozenset(pieces), frozenset(kept))
     for node in placement.compute:
         if multiplies_activations(node):
             search.demand_operands(node)
@@ -123,7 +123,7 @@ class _Search:
     placement: Placement
     capability: Capability
     pieces: frozenset[ir.Node]
-    kept: Mapping[ir.Node, str]
+    kept: frozenset[ir.Node]
 
     def demand_operands(self, node: ir.Node) -> None:
         """Both operands of a product of activations in 8 bits, each with a scale of its own."""

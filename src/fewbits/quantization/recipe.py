@@ -39,6 +39,11 @@ class Rule:
             return name == self.glob
         return fnmatch.fnmatchcase(name, self.glob) or fnmatch.fnmatchcase(op_type, self.glob)
 
+    @property
+    def reason(self) -> str:
+        """The sentence that says what it did to a node."""
+        return f"the recipe's rule '{self.glob}' keeps it in {self.choice}"
+
     def matches_node(self, node: ir.Node) -> bool:
         """The same for a node of a graph."""
         return self.matches(node_name(node), node.op_type)
@@ -64,7 +69,7 @@ class Recipe:
         rule = self.rule_for(name, op_type)
         if rule is None:
             return "float", "no rule of the recipe names it"
-        return rule.choice, f"the recipe's rule '{rule.glob}' keeps it in {rule.choice}"
+        return rule.choice, rule.reason
 
     def rule_for(self, name: str, op_type: str) -> Rule | None:
         """The rule that speaks of a node; None where none does."""

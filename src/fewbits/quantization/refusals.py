@@ -21,7 +21,7 @@ def kept_float(model: ir.Model, recipe: Recipe) -> dict[ir.Node, str]:
     for node in model.graph:
         rule = recipe.rule_for(node_name(node), node.op_type) if role(node.op_type) in _JOINING else None
         if rule is not None and rule.choice == "float":
-            kept[node] = recipe.choice(node_name(node), node.op_type)[1]
+            kept[node] = rule.reason
     return kept
 
 
