@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from fewbits.graph.queries import dims_or_raise as dims
 from fewbits.graph.queries import never_negative
 from fewbits.graph.taps import EXTREMES, MAXIMUM, MEAN, MINIMUM, OUTPUT, channel_axis, tapped
 from models import check, conv_relu_conv, dynamic_batch, feed, inner_values, network, oracle, residual, value
@@ -43,9 +44,8 @@ def test_taps_are_numpy_reductions(build, opset: int, density: int) -> None:
     assert [tap.name for tap in layout.taps] == names
     (joined,) = oracle(probe, inputs).values()
     assert joined.shape == (layout.size,)
-    start = 0
-    taken: dict[str, list[slice]] = {MINIMUM: [], MAXIMUM: [], MEAN: []}
-    for name, tap, sample in zip(names, layout.taps, layout.samples(), strict=True):
+    used = np.zeros(layout.size, int)
+    for name, tap in zip(names, layout.taps, strict=True):
         array = values[name]
         axis = AXES[array.ndim]
         assert tap.axis == axis
@@ -54,23 +54,53 @@ def test_taps_are_numpy_reductions(build, opset: int, density: int) -> None:
         if never_negative(value(model, name)):  # its minimum is 0 without looking
             assert array.min() >= 0
             del expected[MINIMUM]
-        assert tap.reductions == tuple(expected)
+        assert tap.places.keys() == expected.keys()
         for reduction, truth in expected.items():
-            cut = slice(start, start + tap.channels)
-            assert truth.size == tap.channels
-            taken[reduction].append(cut)
+            cut = tap.places[reduction]
+            used[cut] += 1
             rtol, atol = (1e-4, 1e-6) if reduction == MEAN else (0, 0)
             np.testing.assert_allclose(joined[cut], truth.reshape(-1), rtol=rtol, atol=atol)
-            start += tap.channels
-        assert sample == slice(start, start + tap.sampled)
-        _check_sample(array, axis, joined[sample], density)
-        by_channel = tap.by_channel(joined[sample][None])
+        used[tap.sample] += 1
+        _check_sample(array, axis, joined[tap.sample], density)
+        by_channel = tap.by_channel(joined[tap.sample][None])
         assert by_channel.shape[2] == tap.channels
         if tap.sampled == array.size:  # all of it: the same sums, channel by channel
             np.testing.assert_allclose(by_channel.sum((0, 1, 3)), array.sum(over).reshape(-1), rtol=1e-4, atol=1e-4)
-        start += tap.sampled
-    assert start == joined.size
-    assert {reduction: layout.positions(reduction) for reduction in taken} == taken
+    assert np.all(used == 1), "every number of the joined output is one tap's"
+    for reduction in (*EXTREMES, MEAN):
+        cuts = [tap.places[reduction] for tap in layout.taps if reduction in tap.places]
+        assert layout.positions(reduction) == cuts
+
+
+@pytest.mark.parametrize(("together", "bundles"), [(0, 5), (2 * 4 * 3 * 24 * 24, 3), (1 << 30, 1)])
+@pytest.mark.parametrize("density", [0, 50])
+def test_values_of_one_size_are_reduced_together_as_far_as_they_fit(
+    monkeypatch: pytest.MonkeyPatch, together: int, bundles: int, density: int
+) -> None:
+    """Five values [1, 3, 24, 24]; how they are bundled changes the operators, not the numbers."""
+    model = network(
+        """g (float[N,3,24,24] x) => (float[N,3,24,24] d) {
+             a = Conv<pads=[1,1,1,1]>(x, w1)  b = Conv<pads=[1,1,1,1]>(a, w2)
+             c = Conv<pads=[1,1,1,1]>(b, w3)  d = Conv<pads=[1,1,1,1]>(c, w4) }""",
+        **dict.fromkeys(("w1", "w2", "w3", "w4"), (3, 3, 3, 3)),
+    )
+    monkeypatch.setattr("fewbits.graph.taps._TOGETHER_BYTES", together)
+    inputs = {"x": feed(model)["x"][:1]}
+    probe, layout = tapped(model, ["d", "a", "b", "c", "x"], density)
+    (joined,) = oracle(probe, inputs).values()
+    assert sum(node.op_type == MAXIMUM for node in probe.graph) == bundles
+    for name, array in inner_values(model, inputs).items():
+        (tap,) = [tap for tap in layout.taps if tap.name == name]
+        np.testing.assert_allclose(joined[tap.places[MAXIMUM]], array.max((0, 2, 3)), rtol=1e-5)
+        assert tap.sampled == joined[tap.sample].size
+        if density:
+            _check_sample(array, 1, joined[tap.sample], density)
+
+
+def test_the_probe_is_for_batch_one() -> None:
+    """Said in the file, so that engines need not work out all shapes anew."""
+    probe, _ = tapped(dynamic_batch(), ["x"], 10)
+    assert [dims(v)[0] for v in probe.graph.inputs] == [1]
 
 
 def _check_sample(array: np.ndarray, axis: int | None, sample: np.ndarray, density: int) -> None:
@@ -109,7 +139,7 @@ def test_unknown_shapes_are_refused_by_name() -> None:
 def test_a_layout_without_samples_holds_reductions_only() -> None:
     model = conv_relu_conv()
     probe, layout = tapped(model, ["c1", "r1"], 0, (MEAN,))
-    assert [tap.size for tap in layout.taps] == [8, 8]
+    assert layout.size == 16
     (joined,) = oracle(probe, feed(model)).values()
     values = inner_values(model, feed(model))
     for name, cut in zip(("c1", "r1"), layout.positions(MEAN), strict=True):

@@ -77,7 +77,7 @@ class _Accumulator:
         self.cuts = np.cumsum((0, *(tap.channels for tap in taps)))
         # Values without a tapped minimum are never negative.
         self.minimum = np.zeros(total, np.float32)
-        self._below = np.concatenate([np.full(tap.channels, MINIMUM in tap.reductions) for tap in taps])
+        self._below = np.concatenate([np.full(tap.channels, MINIMUM in tap.places) for tap in taps])
         self.minimum[self._below] = np.inf
         self.maximum = np.full(total, -np.inf, np.float32)
         self.moments = [np.zeros((2, tap.channels)) for tap in taps]
@@ -87,7 +87,7 @@ class _Accumulator:
         low, high = layout.positions(MINIMUM), layout.positions(MAXIMUM)
         self._low = np.r_[tuple(low)] if low else np.empty(0, np.intp)
         self._high = np.r_[tuple(high)]
-        self._taps, self._samples = taps, layout.samples()
+        self._taps = taps
         rows = min(max(_BUNDLE_BYTES // (4 * layout.size), 1), _MOST_ROWS)
         self._bundle = np.empty((rows, layout.size), np.float32)
         self._indices = [0] * rows
@@ -107,9 +107,9 @@ class _Accumulator:
         if self._low.size:
             self.minimum[self._below] = np.minimum(self.minimum[self._below], bundle[:, self._low].min(axis=0))
         np.maximum(self.maximum, bundle[:, self._high].max(axis=0), out=self.maximum)
-        parts = zip(self._taps, self._samples, self._steps, self.histograms, self.moments, strict=True)
-        for tap, cut, step, histogram, moments in parts:
-            sample = bundle[:, cut]
+        parts = zip(self._taps, self._steps, self.histograms, self.moments, strict=True)
+        for tap, step, histogram, moments in parts:
+            sample = bundle[:, tap.sample]
             rows = zip(sample, self._indices, strict=False)
             histogram.add(np.concatenate([row[index % step :: step] for row, index in rows]) if step > 1 else sample)
             channels = tap.by_channel(sample)

@@ -3,14 +3,16 @@
 Of a value x [1, C, H, W] calibration wants the extremes of each channel, f32[C], and a sample of its numbers for
 moments and a histogram. All of it is joined into one output: a network with sixty taps then hands over one array per
 run, not two hundred, and an engine that walks the graph from its outputs reduces each value while it is in the cache.
+
+Small values of one size are laid side by side, [1, C1 + C2 + ..., H, W], and reduced together: loading a deep network
+of small layers with four operators for every tap took longer than running it.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -18,38 +20,38 @@ from numpy.typing import NDArray
 
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
+from fewbits.graph.grid import at_steps, odd_steps
 
 OUTPUT = "fewbits_taps"
 MINIMUM, MAXIMUM, MEAN = "ReduceMin", "ReduceMax", "ReduceMean"
 EXTREMES = (MINIMUM, MAXIMUM)
-_LEAST_POSITIONS = 3
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
+# Values reduced together have at most so many bytes: a core's second-level cache holds them.
+_TOGETHER_BYTES = 1 << 19
 
 
 @dataclass(frozen=True)
 class Tap:
-    """What of one value lies in the joined output: each reduction of all channels, then the sample.
+    """What of one value lies in the joined output, and where.
 
     Args:
+        places: reduction → where its channels stand.
+        sample: where the sample stands.
         shape: of the sample, [..., C, ...].
         axis: the axis of it that holds the channels; None for a value without channels.
     """
 
     name: str
     channels: int
-    reductions: tuple[str, ...]
-    shape: tuple[int, ...] = (0,)
+    places: Mapping[str, slice]
+    sample: slice
+    shape: tuple[int, ...]
     axis: int | None = None
 
     @property
     def sampled(self) -> int:
         """How many numbers the sample has."""
         return math.prod(self.shape)
-
-    @property
-    def size(self) -> int:
-        """How many numbers one run hands over."""
-        return len(self.reductions) * self.channels + self.sampled
 
     def by_channel(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         """Samples [N, sampled] as [N, before, C, after]."""
@@ -59,30 +61,14 @@ class Tap:
 
 @dataclass(frozen=True)
 class TapLayout:
-    """Where each tap lies in the joined output, one after the other."""
+    """All taps, in the order of the names asked for, and how many numbers one run hands over."""
 
     taps: tuple[Tap, ...]
-
-    @property
-    def size(self) -> int:
-        """How many numbers one run hands over."""
-        return sum(tap.size for tap in self.taps)
+    size: int
 
     def positions(self, reduction: str) -> list[slice]:
         """Where the channels of this reduction stand, of each tap that has it, in order."""
-        return [
-            slice(a + i * tap.channels, a + (i + 1) * tap.channels)
-            for a, tap in zip(self._starts(), self.taps, strict=True)
-            for i, name in enumerate(tap.reductions)
-            if name == reduction
-        ]
-
-    def samples(self) -> list[slice]:
-        """Where each tap's sample stands."""
-        return [slice(a + t.size - t.sampled, a + t.size) for a, t in zip(self._starts(), self.taps, strict=True)]
-
-    def _starts(self) -> list[int]:
-        return list(itertools.accumulate((tap.size for tap in self.taps), initial=0))[:-1]
+        return [tap.places[reduction] for tap in self.taps if reduction in tap.places]
 
 
 def channel_axis(value: ir.Value) -> int | None:
@@ -111,34 +97,114 @@ def tapped(
         ValueError: a named value has no shape that is known for batch 1.
     """
     model = model.clone()
-    graph = model.graph
-    values = {v.name: v for node in graph for v in node.outputs} | {v.name: v for v in graph.inputs}
-    graph.outputs.clear()
-    parts: list[ir.Value] = []
-    taps = []
-    flat = add_initializer(model, "fewbits_flat", np.array([-1], np.int64))
-    for name in names:
-        value = values[name]
-        shape = _single(value)
-        axis = channel_axis(value)
-        over = tuple(i for i in range(len(shape)) if i != axis)
-        wanted = tuple(op for op in reductions if op != MINIMUM or not queries.never_negative(value))
-        for op in wanted:
-            reduced = _named(_reduce(model, op, value, over).outputs[0], f"{name}.{op}")
-            parts.append(reduced if axis is not None else _reshape(graph, reduced, flat))
-        picked: tuple[int, ...] = (0,)
-        if samples:
-            grid, picked = _pick(model, value, shape, axis, samples)
-            parts.append(_reshape(graph, grid, flat))
-        taps.append(Tap(name, 1 if axis is None else shape[axis], wanted, picked, axis))
-    layout = TapLayout(tuple(taps))
-    node = ir.node("Concat", parts, {"axis": 0})
-    graph.append(node)
-    joined = _named(node.outputs[0], OUTPUT)
-    joined.type, joined.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([layout.size])
-    graph.outputs.append(joined)
+    values = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
+    model.graph.outputs.clear()
+    writer = _Writer(model)
+    for group in _groups([values[name] for name in names], samples, reductions):
+        writer.add(group)
+    joined = writer.join()
+    model.graph.outputs.append(joined)
+    for value in model.graph.inputs:
+        if (shape := queries.dims(value)) is not None and None not in shape[1:]:
+            value.shape = ir.Shape(_single(value))  # else the engine would work out all shapes twice
     _drop_unused(model)
-    return model, layout
+    return model, TapLayout(tuple(writer.taps[name] for name in names), writer.size)
+
+
+@dataclass
+class _Group:
+    """Values that are reduced together: one, or several of one size whose channels can lie side by side.
+
+    Args:
+        steps: from one position of the sample to the next, along each axis; None for no sample.
+    """
+
+    reductions: tuple[str, ...]
+    axis: int | None
+    steps: tuple[int, ...] | None
+    values: list[ir.Value] = field(default_factory=list)
+    nbytes: int = 0
+
+
+def _groups(values: Sequence[ir.Value], samples: int, reductions: tuple[str, ...]) -> list[_Group]:
+    """The values in groups that fit the cache, in the order in which the groups begin."""
+    found: list[_Group] = []
+    growing: dict[Hashable, _Group] = {}
+    for value in values:
+        shape, axis = _single(value), channel_axis(value)
+        wanted = tuple(op for op in reductions if op != MINIMUM or not queries.never_negative(value))
+        steps = odd_steps(shape, axis, samples) if samples else None
+        nbytes = math.prod(shape) * np.dtype(np.float32).itemsize
+        key: Hashable = (value.dtype, wanted, steps, *shape[2:]) if axis == 1 and shape[0] == 1 else value
+        group = growing.get(key)
+        if group is None or group.nbytes + nbytes > _TOGETHER_BYTES:
+            group = growing[key] = _Group(wanted, axis, steps)
+            found.append(group)
+        group.values.append(value)
+        group.nbytes += nbytes
+    return found
+
+
+class _Writer:
+    """Appends the reductions of one group after the other, and notes where each value's numbers will stand."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self.taps: dict[str, Tap] = {}
+        self.size = 0
+        self._model = model
+        self._parts: list[ir.Value] = []
+        self._flat = add_initializer(model, "fewbits_flat", np.array([-1], np.int64))
+
+    def add(self, group: _Group) -> None:
+        axis, values = group.axis, group.values
+        value = self._side_by_side(values) if len(values) > 1 else values[0]
+        shape = _single(value)
+        over = tuple(i for i in range(len(shape)) if i != axis)
+        channels = [1 if axis is None else _single(v)[axis] for v in values]
+        places: list[dict[str, slice]] = [{} for _ in values]
+        for op in group.reductions:
+            reduced = _named(_reduce(self._model, op, value, over).outputs[0], f"{value.name}.{op}")
+            self._parts.append(reduced if axis is not None else self._flattened(reduced))
+            for place, cut in zip(places, self._cuts(channels), strict=True):
+                place[op] = cut
+        picked: tuple[int, ...] = (0,)
+        if group.steps is not None:
+            grid, picked = at_steps(self._model, value, shape, group.steps)
+            self._parts.append(self._flattened(grid))
+        per_channel = math.prod(picked) // sum(channels)
+        cuts = self._cuts([count * per_channel for count in channels])
+        for v, count, place, cut in zip(values, channels, places, cuts, strict=True):
+            own = picked if len(values) == 1 or group.steps is None else (1, count, *picked[2:])
+            self.taps[v.name or ""] = Tap(v.name or "", count, place, cut, own, axis)
+
+    def join(self) -> ir.Value:
+        """The output that holds everything."""
+        node = ir.node("Concat", self._parts, {"axis": 0})
+        self._model.graph.append(node)
+        joined = _named(node.outputs[0], OUTPUT)
+        joined.type, joined.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([self.size])
+        return joined
+
+    def _cuts(self, sizes: Sequence[int]) -> list[slice]:
+        """The next places of these sizes."""
+        found = []
+        for size in sizes:
+            found.append(slice(self.size, self.size + size))
+            self.size += size
+        return found
+
+    def _side_by_side(self, values: Sequence[ir.Value]) -> ir.Value:
+        """[1, C1, H, W], [1, C2, H, W] → [1, C1 + C2, H, W]."""
+        node = ir.node("Concat", values, {"axis": 1})
+        self._model.graph.append(node)
+        joined, shapes = _named(node.outputs[0], f"{values[0].name}.and_others"), [_single(v) for v in values]
+        joined.type, joined.shape = values[0].type, ir.Shape([1, sum(s[1] for s in shapes), *shapes[0][2:]])
+        return joined
+
+    def _flattened(self, value: ir.Value) -> ir.Value:
+        node = ir.node("Reshape", [value, self._flat])
+        self._model.graph.append(node)
+        return _named(node.outputs[0], f"{value.name}.flat")
 
 
 def _reduce(model: ir.Model, op: str, value: ir.Value, axes: tuple[int, ...]) -> ir.Node:
@@ -157,48 +223,6 @@ def _single(value: ir.Value) -> tuple[int, ...]:
     if shape is None or any(size is None for size in shape[1:]):
         raise ValueError(f"the shape of {value.name} is not known; give the model fixed input sizes")
     return tuple(1 if size is None else size for size in shape)
-
-
-def _pick(
-    model: ir.Model, value: ir.Value, shape: tuple[int, ...], axis: int | None, samples: int
-) -> tuple[ir.Value, tuple[int, ...]]:
-    """A centred grid over the non-channel axes: [1, 64, 56, 56] and 4096 samples → 8 x 8 positions, steps 7, 7.
-
-    At least three positions along each axis: what padding does to the border must not be all that is seen.
-    """
-    steps = [1] * len(shape)
-    grid = [i for i in range(len(shape)) if i not in (0, axis)]
-
-    def counts() -> list[int]:
-        return [math.ceil(size / step) for size, step in zip(shape, steps, strict=True)]
-
-    while math.prod(counts()) > samples:
-        coarser = [i for i in grid if math.ceil(shape[i] / (steps[i] + 2)) >= _LEAST_POSITIONS]
-        if not coarser:
-            break
-        steps[max(coarser, key=lambda i: counts()[i])] += 2
-    cut = [i for i, step in enumerate(steps) if step > 1]
-    if not cut:
-        return value, shape
-    starts = [(shape[i] - 1 - (counts()[i] - 1) * steps[i]) // 2 for i in cut]
-    constants = [
-        add_initializer(model, f"{value.name}.grid_{what}", np.array(numbers, np.int64))
-        for what, numbers in (
-            ("starts", starts),
-            ("ends", [shape[i] for i in cut]),
-            ("axes", cut),
-            ("steps", [steps[i] for i in cut]),
-        )
-    ]
-    node = ir.node("Slice", [value, *constants])
-    model.graph.append(node)
-    return _named(node.outputs[0], f"{value.name}.grid"), tuple(counts())
-
-
-def _reshape(graph: ir.Graph, value: ir.Value, flat: ir.Value) -> ir.Value:
-    node = ir.node("Reshape", [value, flat])
-    graph.append(node)
-    return _named(node.outputs[0], f"{value.name}.flat")
 
 
 def _named(value: ir.Value, name: str) -> ir.Value:

@@ -29,7 +29,7 @@ def observe(model: ir.Model, samples: Iterable[Sample]) -> dict[str, Extremes]:
     session = TRIALS.compile(probe, Options())
     low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
     lows, highs = layout.positions(MINIMUM), layout.positions(MAXIMUM)
-    signed = [i for i, tap in enumerate(layout.taps) if MINIMUM in tap.reductions]
+    signed = [i for i, tap in enumerate(layout.taps) if MINIMUM in tap.places]
     try:
         for sample in samples:
             found = session.run(sample.inputs)[OUTPUT]
