@@ -218,10 +218,11 @@ def test_memory_does_not_grow_with_the_samples() -> None:
         return size, stored(statistics)
 
     peak(5)  # imports and caches
-    few, many = peak(20), peak(400)
+    few, many = peak(150), peak(2000)
     assert many[1] == few[1]
-    # 380 samples more are 160 kB of inputs and 600 kB of activations; what is kept of them is nothing.
-    assert many[0] < few[0] + 100_000
+    # 1850 samples more are 800 kB of inputs and 3 MB of activations; what is kept of them is nothing. How much of
+    # the threads' passing arrays coincides varies by 200 kB.
+    assert many[0] < few[0] + 400_000
 
 
 def test_progress_counts_the_samples() -> None:
