@@ -22,6 +22,7 @@ from fewbits.numerics.quantize import dequantize, fake_quantize, quantize
 from fewbits.numerics.ranges import METHODS, RangeEstimator, entropy, estimate, minmax, mse, percentile
 from fewbits.numerics.rounding import round_weights
 from fewbits.numerics.tensors import TensorSpec
+from fewbits.numerics.weight_grid import grid_steps
 
 __all__ = [
     "BF16",
@@ -48,6 +49,7 @@ __all__ = [
     "entropy",
     "estimate",
     "fake_quantize",
+    "grid_steps",
     "loss",
     "max_abs",
     "minmax",

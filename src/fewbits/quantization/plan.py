@@ -14,7 +14,7 @@ from fewbits.errors import ModelError
 from fewbits.graph import qdq, queries
 from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
-from fewbits.numerics import INT7, INT8, INT8_NARROW, UINT8, QParams, affine, symmetric
+from fewbits.numerics import INT7, INT8, INT8_NARROW, UINT8, QParams, affine, grid_steps, symmetric
 from fewbits.quantization.linear import bias_of, multiplies_activations
 from fewbits.quantization.placement import Placement, place
 from fewbits.quantization.recipe import Recipe
@@ -41,11 +41,18 @@ class QuantPlan:
     int32_bias: bool
 
 
-def plan(model: ir.Model, ranges: Ranges, recipe: Recipe, capability: Capability) -> QuantPlan:
+def plan(
+    model: ir.Model,
+    ranges: Ranges,
+    recipe: Recipe,
+    capability: Capability,
+    known: Mapping[str, QParams] | None = None,
+) -> QuantPlan:
     """Turn a recipe into a plan.
 
     Args:
         ranges: for every activation value its (low, high) as estimated from calibration data.
+        known: parameters of the weights, where another plan of this model with the same layers has found them.
 
     Values that share one scale get the hull of their ranges. A range that never went below zero becomes
     UINT8, one that did becomes INT8 around zero where the engine prefers that, else UINT8 with a zero point.
@@ -54,11 +61,11 @@ def plan(model: ir.Model, ranges: Ranges, recipe: Recipe, capability: Capability
     placement = place(model, recipe, capability)
     values = {value.name or "": _activation(placement, value, ranges, recipe, capability) for value in placement.values}
     weighted = [node for node in placement.compute if not multiplies_activations(node)]
-    weights = {node_name(node): weight_params(node, _weights(node), recipe.weight_bits) for node in weighted}
+    weights = known or {node_name(node): weight_params(node, _weights(node), recipe.weight_bits) for node in weighted}
     if capability.int32_bias:
         weights = {node_name(node): _room_for_bias(node, values, weights[node_name(node)]) for node in weighted}
     integer = tuple(node_name(node) for node in model.graph if node in placement.integer)
-    return QuantPlan(values, weights, integer, placement.skipped, capability.int32_bias)
+    return QuantPlan(values, dict(weights), integer, placement.skipped, capability.int32_bias)
 
 
 def _activation(
@@ -79,10 +86,15 @@ def _activation(
 
 
 def weight_params(node: ir.Node, weights: NDArray[np.float32], bits: int) -> QParams:
-    """Symmetric scales per output channel: w [O, I, kh, kw], axis 0 → scale [O]."""
-    axis = queries.weight_axis(node)
-    others = tuple(i for i in range(weights.ndim) if i != axis)
-    return symmetric(np.abs(weights).max(axis=others), INT7 if bits == 7 else INT8_NARROW, axis=axis)
+    """Symmetric scales per output channel: w [O, I, kh, kw], axis 0 → scale [O].
+
+    Where a channel's weights lie on a grid already, its step is the scale, and none of them changes.
+    """
+    axis, format = queries.weight_axis(node), INT7 if bits == 7 else INT8_NARROW
+    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
+    steps = grid_steps(rows, format.qmax)
+    reach = np.abs(rows).max(axis=1, initial=0.0)
+    return symmetric(np.where(steps > 0, steps * format.qmax, reach), format, axis=axis)
 
 
 def _room_for_bias(node: ir.Node, values: Mapping[str, QParams], weights: QParams) -> QParams:

@@ -65,7 +65,5 @@ def _method_and_bias(
     challengers = []
     if recipe.wants(BIAS) is None:
         challengers.append(trial.begin(workshop.unbiased(trial.begin(best))))
-    for method in others:
-        variant = replace(best.recipe, method=method)
-        challengers.append(trial.begin(workshop.carry_out(best.source, best.statistics, variant)))
+    challengers += [trial.begin(workshop.ranged_by(best, method)) for method in others]
     return trial.best(best, challengers)

@@ -105,6 +105,19 @@ class Workshop:
             return found
         return replace(found, corrected=shift_biases(found.corrected, shifts))
 
+    def ranged_by(self, tuned: Tuned, method: str) -> Tuned:
+        """The same, weights not rounded yet, with ranges by another method.
+
+        Scales of weights, and what they ask of the biases, do not depend on it unless that was measured.
+        """
+        recipe, capability = replace(tuned.recipe, method=method), self._engine.capability
+        if BIAS_MEASURED in recipe.corrections:
+            return self.carry_out(tuned.source, tuned.statistics, recipe)
+        names = values_to_watch(tuned.source, recipe, [capability])
+        ranges = tuned.statistics.ranges(method, symmetric=capability.signed_symmetric, names=names)
+        made = plan(tuned.source, ranges, recipe, capability, tuned.plan.weights)
+        return replace(tuned, recipe=recipe, plan=made)
+
     @staticmethod
     def unbiased(tuned: Tuned) -> Tuned:
         """The same without bias correction; its weights are not rounded yet."""
