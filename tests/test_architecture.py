@@ -16,7 +16,7 @@ SOURCE = Path(fewbits.__file__).parent
 # Left to right: a room imports only rooms of earlier steps.
 STEPS = (
     ("errors", "example"),
-    ("files", "progress", "libraries", "numerics"),
+    ("files", "garbage", "progress", "libraries", "numerics"),
     ("graph", "data", "devices"),
     ("frontends", "passes", "engines"),
     ("calibration",),

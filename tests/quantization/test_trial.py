@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 import pytest
-from known import TRUTH, Oracle, at, reaching
+from known import TRUTH, Oracle, at, labelled, reaching
 
 from fewbits.data import Sample
 from fewbits.engines import Arrays, Options
+from fewbits.graph.edits import add_initializer
 from fewbits.quantization import trial
 from fewbits.quantization.plan import QuantPlan
 from fewbits.quantization.recipe import Recipe
@@ -25,8 +26,8 @@ MODEL = network("g (float[1,1] x) => (float[1,1] y) { y = Neg(x) }")
 
 @pytest.fixture(autouse=True)
 def _unbuilt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variants reach the engine as they are, so that it knows them by name."""
-    monkeypatch.setattr(trial, "build", lambda tuned: tuned)
+    """Variants reach the engine by their names only."""
+    monkeypatch.setattr(trial, "build", labelled)
 
 
 def numbered(count: int) -> list[Sample]:
@@ -187,3 +188,21 @@ def test_fp32_is_run_once_for_all_trials_that_share_it_on_the_samples_it_began_w
             assert tried.best(MINMAX, [MSE]) is MSE
     assert engine.compiled.count("") == 1
     assert len(truth.begin([]).result()) == TRIAL_SAMPLES
+
+
+def test_the_weights_of_a_variant_do_not_outlive_its_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its nodes and values know each other: without this they would stay until garbage is collected."""
+    built = []
+
+    def with_weights(tuned: Tuned) -> ir.Model:
+        model = labelled(tuned)
+        add_initializer(model, "w", np.ones(1000, np.float32))
+        built.append(model)
+        return model
+
+    monkeypatch.setattr(trial, "build", with_weights)
+    tried = trying(reaching({"mse": 40.0}))
+    with tried:
+        tried.begin(MSE)
+        assert tried.reached
+    assert [model.graph.initializers["w"].const_value for model in built] == [None]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import onnx_ir as ir
 import pytest
-from known import reaching
+from known import labelled, reaching
 from outliers import convolutions
 from tuning import MINMAX, ONE_THREAD, bench, distance_db, watched
 
@@ -31,7 +31,7 @@ class Kitchen:
     """Tuning with an engine whose answers are known; counts the passes over the calibration set."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, source: ir.Model, count: int = 8) -> None:
-        monkeypatch.setattr(trial, "build", lambda tuned: tuned)
+        monkeypatch.setattr(trial, "build", labelled)
         self.source, self.drawn = source, samples(source, count)
         self.statistics = watched(source, self.drawn or samples(source, 8))
         self.passes: list[ir.Model] = []

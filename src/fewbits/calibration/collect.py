@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -58,8 +59,8 @@ def collect(
         run_all(session, samples, lambda slot, index, outputs: accumulators[slot].add(index, outputs[OUTPUT]), progress)
     finally:
         session.close()
-    for accumulator in accumulators:
-        accumulator.flush()
+    with ThreadPoolExecutor(len(accumulators)) as pool:
+        list(pool.map(_Accumulator.flush, accumulators))
     count = sum(a.count for a in accumulators)
     if not count:
         raise DataError("no calibration sample could be read", where="--calibration-data")

@@ -70,18 +70,27 @@ def save_onnx(model: ir.Model, path: Path) -> None:
 
 
 def _save(model: ir.Model, path: Path) -> None:
-    model = model.clone()
-    for value in model.graph.initializers.values():
-        value.shape = value.type = None  # the tensor says it; said twice it would be a good part of a small file
-    for node in model.graph:
-        if node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].is_initializer():
-            node.outputs[0].shape = node.outputs[0].type = None  # so do the tensor and the cast together
-    size = sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
-    if size > _ONE_MESSAGE_BYTES:
+    tensors = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
+    if sum(tensor.nbytes for tensor in tensors) > _ONE_MESSAGE_BYTES:
         ir.save(model, path, external_data=f"{path.name}.data")
         return
-    ir.external_data.load_to_model(model)  # a reference to the original's weights file would lead nowhere
-    ir.save(model, path)
+    if any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors):
+        model = model.clone()
+        ir.external_data.load_to_model(model)  # a reference to the original's weights file would lead nowhere
+    proto = ir.to_proto(model)
+    _say_once(model, proto)
+    path.write_bytes(proto.SerializeToString())
+
+
+def _say_once(model: ir.Model, proto: onnx.ModelProto) -> None:
+    """Types and shapes that a tensor says itself are dropped: they would be a good part of a small file."""
+    said = set(model.graph.initializers)
+    for node in model.graph:  # a constant and its cast say it together
+        if node.op_type == "Cast" and node.inputs[0] is not None and node.inputs[0].is_initializer():
+            said.add(node.outputs[0].name or "")
+    kept = [info for info in proto.graph.value_info if info.name not in said]
+    del proto.graph.value_info[:]
+    proto.graph.value_info.extend(kept)
 
 
 def release(model: ir.Model) -> None:

@@ -17,6 +17,7 @@ from fewbits.engines.ir_file import save_ir
 from fewbits.errors import InputError
 from fewbits.files import check_place, whole_folder, write_text
 from fewbits.frontends.source import Source
+from fewbits.garbage import no_collections
 from fewbits.graph import queries
 from fewbits.graph.files import save_onnx
 from fewbits.measurement.memory import peak_rss_bytes
@@ -117,11 +118,13 @@ def calibrate(
         elif recipe.needs_samples:
             samples = first(stream(dataset, workers=2), samples_needed(recipe))
         bench = Bench(TRIALS, bench_options, samples, watch, progress, truth)
-        tuned = tune(simple, known, recipe, target, bench)
+    with no_collections():
+        with about(source.path):
+            tuned = tune(simple, known, recipe, target, bench)
+        files = _write(tuned, out, ir_version)
     plan = tuned.plan
     if not plan.weights:
         progress.warn("nothing was quantized: no layer of this model can run in INT8 under this recipe")
-    files = _write(tuned, out, ir_version)
     seconds = time.monotonic() - start
     return Calibrated(out, files, seconds, peak_rss_bytes(), known.count, tuned.recipe, tuned.sqnr_db, plan)
 
