@@ -2,7 +2,8 @@
 
 Each calibration runs in a process of its own (seconds, peak memory), all with the same 300 samples, several times in
 turns. The models are then timed against each other in interleaved rounds, and their top-1 and agreement with FP32 taken
-on the test set. At the end stands one table with ratios. Needs the extra ``peers`` and the assets.
+on the test set. At the end stand one table with ratios, and the difference in top-1 to each peer over all images: the
+best of several peers on one model is picked by its luck as well. Needs the extra ``peers`` and the assets.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +24,15 @@ from fewbits.data import stream
 from fewbits.engines import ENGINES, Options
 from fewbits.graph import queries
 from fewbits.measurement.evaluate import evaluate
-from fewbits.measurement.interval import median_interval
+from fewbits.measurement.interval import median_interval, paired_drop
 from fewbits.measurement.metrics import Agreement, metric
+from fewbits.measurement.metrics.evidence import Evidence
 from fewbits.measurement.records import Timing
 from fewbits.measurement.speed import time_sessions
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import open_test_data
 
+TOP1 = metric("top1", labelled=True)
 REPEATS = 3
 ROUNDS = 31
 
@@ -69,11 +72,20 @@ class Cost:
 
 @dataclass(frozen=True)
 class Result:
-    """Of one row: its timing, top-1 and agreement with FP32 on OpenVINO."""
+    """Of one row: its timing, what it answered on the test set, and agreement with FP32 on OpenVINO."""
 
     timing: Timing
-    top1: float
+    answers: Sequence[Evidence]
     agree: float
+
+    @property
+    def top1(self) -> float:
+        return TOP1.score(self.answers)
+
+    def lost_to(self, other: Result) -> str:
+        """Points of top-1 it lies below the other, with their paired interval; negative where it is above."""
+        drop = paired_drop(TOP1, other.answers, self.answers, 0.95)
+        return f"{drop.estimate * 100:+.2f} [{drop.low * 100:+.2f}, {drop.high * 100:+.2f}]"
 
 
 def calibrate_all(asset: Asset, folder: Path) -> dict[str, Cost]:
@@ -114,12 +126,11 @@ def compare(asset: Asset, folder: Path) -> dict[str, Result]:
     )
     inputs = queries.specs(fewbits.load(asset.model).graph.inputs)
     test = open_test_data(asset.options(), inputs, Progress())
-    top1 = metric("top1", labelled=True)
-    found = evaluate(throughput, ROWS[0].label, stream(test, workers=2), top1)
+    found = evaluate(throughput, ROWS[0].label, stream(test, workers=2), TOP1)
     feed = dict(test.read(0).inputs)
     timing = time_sessions(latency, throughput, dict.fromkeys(latency, feed), rounds=ROUNDS)
     results = {
-        label: Result(timing[label], top1.score(found[label].evidence), Agreement().score(found[label].agreement or []))
+        label: Result(timing[label], found[label].evidence, Agreement().score(found[label].agreement or []))
         for label in rows
     }
     reference = timing[ROWS[0].label]
@@ -141,15 +152,33 @@ def summary(results: Mapping[str, Result], costs: Mapping[str, Cost], engine: st
     fastest = min(ratios, key=lambda k: ratios[k][1])
     low, ratio, high = ratios[fastest]
     cost, base = costs[f"fewbits-{engine}{variant.replace(' ', '-')}"], costs["fp32-pass"].seconds
-    best = max(r.top1 for r in peers.values())
+    best = max(peers.values(), key=lambda r: r.top1)
     return [
         f"{engine}{variant}",
         f"{ours.agree:.4f} / {max(r.agree for r in peers.values()):.4f}",
-        f"{ours.top1 * 100:.2f} / {best * 100:.2f} ({results[ROWS[0].label].top1 * 100:.2f})",
+        f"{ours.top1 * 100:.2f} / {best.top1 * 100:.2f} ({results[ROWS[0].label].top1 * 100:.2f})",
+        ours.lost_to(best),
         f"{ratio:.2f} [{low:.2f}, {high:.2f}] {fastest.removeprefix(f'{engine} INT8 ')}",
         f"{cost.seconds:.1f} ({1.5 * base + 1:.1f})",
         f"+{cost.above / 1e6:.0f}",
     ]
+
+
+def over_all(found: Sequence[Mapping[str, Result]]) -> list[list[str]]:
+    """Lines of the second table: fewbits on each engine against each peer and FP32, over the images of all models."""
+    lines = []
+    for row in ROWS:
+        ours = f"{row.engine} INT8 fewbits"
+        if row.label.startswith(ours) or not all(row.label in results for results in found):
+            continue
+        pooled = {
+            label: Result(found[0][label].timing, [e for results in found for e in results[label].answers], 0.0)
+            for label in (ours, row.label)
+        }
+        agree = [np.mean([results[label].agree for results in found]) for label in pooled]
+        lines.append([row.engine, row.label.removeprefix(f"{row.engine} "), pooled[ours].lost_to(pooled[row.label])])
+        lines[-1].append(f"{agree[0]:.4f} / {agree[1]:.4f}")
+    return lines
 
 
 def _file(row: Row, asset: Asset, folder: Path) -> Path:
@@ -160,19 +189,27 @@ def _file(row: Row, asset: Asset, folder: Path) -> Path:
 
 
 def main(names: list[str]) -> None:
-    table = []
+    table, found = [], []
     for asset in chosen(names):
         print(f"\n{asset.name}", flush=True)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             costs = calibrate_all(asset, folder)
             results = compare(asset, folder)
+        found.append(results)
         for engine in ENGINES:
             table += [[asset.name, *summary(results, costs, engine, variant)] for variant in ("", " learned")]
     head = ["model", "engine", "agree: fewbits / best peer", "top-1: fewbits / best peer (FP32)"]
-    head += ["fps / fastest peer's [95 %]", "seconds (1.5 FP32 passes + 1)", "MB"]
+    head += ["points below it [95 %]", "fps / fastest peer's [95 %]", "seconds (1.5 FP32 passes + 1)", "MB"]
+    _print(head, table)
+    _print(
+        ["engine", "against", "points below it over all images [95 %]", "agree, mean of the models"], over_all(found)
+    )
+
+
+def _print(head: list[str], lines: list[list[str]]) -> None:
     print()
-    for line in (head, ["---"] * len(head), *table):
+    for line in (head, ["---"] * len(head), *lines):
         print(f"| {' | '.join(line)} |")
 
 
