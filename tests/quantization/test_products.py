@@ -8,7 +8,7 @@ import attention_nets as nets
 import numpy as np
 import onnx_ir as ir
 import pytest
-from planning import MINMAX, ONNXRUNTIME, OPENVINO, planned, quantized
+from planning import MINMAX, ONNXRUNTIME, OPENVINO, output_db, planned, quantized
 
 from fewbits.engines import ENGINES, Capability, Engine, Options
 from fewbits.graph import queries
@@ -159,3 +159,14 @@ def test_the_layers_behind_a_written_out_function_are_told_from_it() -> None:
     skipped = place(source, MINMAX, OPENVINO.capability).skipped
     assert {name for name, why in skipped.items() if "GELU" in why} == {"inner", "erf", "plus", "times", "halve"}
     assert not [name for name, why in skipped.items() if "variance" in why]
+
+
+@both
+def test_a_stack_of_matrices_runs_on_every_engine_whatever_it_runs_in(engine: Engine) -> None:
+    """ONNX Runtime would take such a model and fail at its first run."""
+    source = network("g (float[1,3,6,64] x) => (float[1,3,6,33] y) { [m] a = MatMul(x, w)  y = Neg(a) }", w=(3, 64, 33))
+    placed = place(source, MINMAX, engine.capability)
+    assert ("m" in placed.skipped) == (engine is ONNXRUNTIME)
+    if engine is ONNXRUNTIME:
+        assert placed.skipped["m"] == "its weights are a stack of 3 matrices; the integer kernel takes one"
+    assert output_db(source, quantized(source, engine), engine) > 30

@@ -17,6 +17,7 @@ class Capability:
         output_ops: operators whose integer kernel exists only where their output is quantized as well.
         requantize_carries: operators that pass values through need Q/DQ on both sides.
         int32_bias: the bias must be quantized to INT32 with scale ``input scale * weight scale``.
+        one_matrix: of ``compute``, those whose weights must be one matrix, not a stack of them.
         moving: of ``compute``, those to run in integers on two activations as well (attention).
         moving_no_faster: of ``compute``, those with such a kernel that saves a model no time.
         moving_centred: that kernel takes no zero points, and its second operand as INT8 only.
@@ -30,6 +31,7 @@ class Capability:
     output_ops: frozenset[str] = frozenset()
     requantize_carries: bool = False
     int32_bias: bool = False
+    one_matrix: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()
     moving_no_faster: frozenset[str] = frozenset()
     moving_centred: bool = False

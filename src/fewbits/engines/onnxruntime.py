@@ -30,6 +30,7 @@ CAPABILITY = Capability(
     output_ops=frozenset({"Conv"}),
     requantize_carries=True,
     int32_bias=True,
+    one_matrix=frozenset({"MatMul"}),
     moving_no_faster=frozenset({"MatMul"}),
 )
 

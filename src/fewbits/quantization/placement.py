@@ -19,6 +19,7 @@ from fewbits.graph.ops import WEIGHT_INPUT, Role, float_reason, role
 from fewbits.graph.queries import node_name
 from fewbits.quantization.activations import after_activations, before_activations, swish_product
 from fewbits.quantization.linear import bias_of, multiplies_activations
+from fewbits.quantization.logarithms import before_logarithms
 from fewbits.quantization.recipe import Recipe
 from fewbits.quantization.refusals import kept_float, why_float
 from fewbits.quantization.written_out import written_out
@@ -65,7 +66,7 @@ class Placement:
 def place(model: ir.Model, recipe: Recipe, capability: Capability) -> Placement:
     """Decide where quantizers go so that the engine's integer kernels run."""
     placement = Placement()
-    pieces = written_out(model)
+    pieces = before_logarithms(model) | written_out(model)
     kept = kept_float(model, recipe)
     for node in model.graph:
         reason = pieces.get(node) or kept.get(node) or why_float(node, recipe, capability)

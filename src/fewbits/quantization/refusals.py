@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 
 from fewbits.engines.capability import Capability
@@ -62,6 +64,9 @@ def _weights(node: ir.Node, capability: Capability) -> str | None:
     shape = queries.dims_or_raise(node.inputs[WEIGHT_INPUT])
     if not all(shape):
         return "its weights are empty"
+    if node.op_type in capability.one_matrix and len(shape) > 2:
+        count = math.prod(size or 0 for size in shape[:-2])
+        return f"its weights are a stack of {count} matrices; the integer kernel takes one"
     if node.op_type != "Gemm":
         return None
     scaled = [k for k in ("alpha", "beta") if k in node.attributes and node.attributes[k].as_float() != 1.0]
