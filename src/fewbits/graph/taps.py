@@ -4,8 +4,8 @@ Of a value x [1, C, H, W] calibration wants the extremes of each channel, f32[C]
 moments and a histogram. All of it is joined into one output: a network with sixty taps then hands over one array per
 run, not two hundred, and an engine that walks the graph from its outputs reduces each value while it is in the cache.
 
-Small values of one size are laid side by side, [1, C1 + C2 + ..., H, W], and reduced together: loading a deep network
-of small layers with four operators for every tap took longer than running it.
+Small values of one size are laid side by side, [1, C1 + C2 + ..., H, W] or [1, T, C1 + C2 + ...], and reduced together:
+loading a deep network of small layers with four operators for every tap took longer than running it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Tap:
         places: reduction → where its channels stand.
         sample: where the sample stands.
         shape: of the sample, [..., C, ...].
-        axis: the axis of it that holds the channels; None for a value without channels.
+        axis: the axis of the sample that holds the channels; None for a value without channels.
     """
 
     name: str
@@ -135,7 +135,8 @@ def _groups(values: Sequence[ir.Value], samples: int, reductions: tuple[str, ...
         wanted = tuple(op for op in reductions if op != MINIMUM or not queries.never_negative(value))
         steps = odd_steps(shape, axis, samples) if samples else None
         nbytes = math.prod(shape) * np.dtype(np.float32).itemsize
-        key: Hashable = (value.dtype, wanted, steps, *shape[2:]) if axis == 1 and shape[0] == 1 else value
+        others = tuple(size for i, size in enumerate(shape) if i != axis)
+        key: Hashable = (value.dtype, wanted, steps, axis, others) if axis is not None and shape[0] == 1 else value
         group = growing.get(key)
         if group is None or group.nbytes + nbytes > _TOGETHER_BYTES:
             group = growing[key] = _Group(wanted, axis, steps)
@@ -157,7 +158,7 @@ class _Writer:
 
     def add(self, group: _Group) -> None:
         axis, values = group.axis, group.values
-        value = self._side_by_side(values) if len(values) > 1 else values[0]
+        value = self._side_by_side(values, axis) if axis is not None and len(values) > 1 else values[0]
         shape = _single(value)
         over = tuple(i for i in range(len(shape)) if i != axis)
         channels = [1 if axis is None else _single(v)[axis] for v in values]
@@ -170,6 +171,8 @@ class _Writer:
         picked: tuple[int, ...] = (0,)
         if group.steps is not None:
             grid, picked = at_steps(self._model, value, shape, group.steps)
+            if axis is not None and len(values) > 1:
+                grid, picked, axis = self._channels_first(grid, picked, axis)
             self._parts.append(self._flattened(grid))
         per_channel = math.prod(picked) // sum(channels)
         cuts = self._cuts([count * per_channel for count in channels])
@@ -179,9 +182,7 @@ class _Writer:
 
     def join(self) -> ir.Value:
         """The output that holds everything."""
-        node = ir.node("Concat", self._parts, {"axis": 0})
-        self._model.graph.append(node)
-        joined = _named(node.outputs[0], OUTPUT)
+        joined = self._append("Concat", self._parts, OUTPUT, axis=0)
         joined.type, joined.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([self.size])
         return joined
 
@@ -193,18 +194,31 @@ class _Writer:
             self.size += size
         return found
 
-    def _side_by_side(self, values: Sequence[ir.Value]) -> ir.Value:
+    def _side_by_side(self, values: Sequence[ir.Value], axis: int) -> ir.Value:
         """[1, C1, H, W], [1, C2, H, W] → [1, C1 + C2, H, W]."""
-        node = ir.node("Concat", values, {"axis": 1})
-        self._model.graph.append(node)
-        joined, shapes = _named(node.outputs[0], f"{values[0].name}.and_others"), [_single(v) for v in values]
-        joined.type, joined.shape = values[0].type, ir.Shape([1, sum(s[1] for s in shapes), *shapes[0][2:]])
+        shape = list(_single(values[0]))
+        shape[axis] = sum(_single(v)[axis] for v in values)
+        joined = self._append("Concat", values, f"{values[0].name}.and_others", axis=axis)
+        joined.type, joined.shape = values[0].type, ir.Shape(shape)
         return joined
 
+    def _channels_first(
+        self, value: ir.Value, shape: tuple[int, ...], axis: int
+    ) -> tuple[ir.Value, tuple[int, ...], int]:
+        """[1, T, C] → [1, C, T], where each value's channels lie in one piece."""
+        if axis == 1:
+            return value, shape, axis
+        order = [0, axis, *(i for i in range(1, len(shape)) if i != axis)]
+        turned = self._append("Transpose", [value], f"{value.name}.turned", perm=order)
+        return turned, tuple(shape[i] for i in order), 1
+
     def _flattened(self, value: ir.Value) -> ir.Value:
-        node = ir.node("Reshape", [value, self._flat])
+        return self._append("Reshape", [value, self._flat], f"{value.name}.flat")
+
+    def _append(self, op: str, inputs: Sequence[ir.Value], name: str, **attributes: int | list[int]) -> ir.Value:
+        node = ir.node(op, inputs, attributes)
         self._model.graph.append(node)
-        return _named(node.outputs[0], f"{value.name}.flat")
+        return _named(node.outputs[0], name)
 
 
 def _reduce(model: ir.Model, op: str, value: ir.Value, axes: tuple[int, ...]) -> ir.Node:
