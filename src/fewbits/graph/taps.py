@@ -158,7 +158,8 @@ class _Writer:
 
     def add(self, group: _Group) -> None:
         axis, values = group.axis, group.values
-        value = self._side_by_side(values, axis) if axis is not None and len(values) > 1 else values[0]
+        along = axis if len(values) > 1 else None
+        value = values[0] if along is None else self._side_by_side(values, along)
         shape = _single(value)
         over = tuple(i for i in range(len(shape)) if i != axis)
         channels = [1 if axis is None else _single(v)[axis] for v in values]
@@ -171,13 +172,13 @@ class _Writer:
         picked: tuple[int, ...] = (0,)
         if group.steps is not None:
             grid, picked = at_steps(self._model, value, shape, group.steps)
-            if axis is not None and len(values) > 1:
-                grid, picked, axis = self._channels_first(grid, picked, axis)
+            if along is not None:
+                grid, picked, axis = self._channels_first(grid, picked, along)
             self._parts.append(self._flattened(grid))
         per_channel = math.prod(picked) // sum(channels)
         cuts = self._cuts([count * per_channel for count in channels])
         for v, count, place, cut in zip(values, channels, places, cuts, strict=True):
-            own = picked if len(values) == 1 or group.steps is None else (1, count, *picked[2:])
+            own = picked if along is None or group.steps is None else (1, count, *picked[2:])
             self.taps[v.name or ""] = Tap(v.name or "", count, place, cut, own, axis)
 
     def join(self) -> ir.Value:

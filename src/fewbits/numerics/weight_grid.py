@@ -8,6 +8,8 @@ a fraction of it, and refined by least squares, s = sum(w q) / sum(q q).
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,23 +21,41 @@ _FRACTIONS = (1, 2, 3, 4)
 _LEFT = 0.01
 # Distances below this part of the usual step are rounding errors of equal weights.
 _EQUAL = 0.02
+# Weights looked at at a time: a layer may have a hundred million.
+_BLOCK = 1 << 20
 
 
-def grid_steps(rows: NDArray[np.float32], most: int) -> NDArray[np.float64]:
+def grid_steps(weights: NDArray[np.float32], axis: int, most: int) -> NDArray[np.float64]:
     """The step of the grid that each channel's weights lie on, 0 where there is none that its integers can hold.
 
     Args:
-        rows: weights, f32[C, n].
+        weights: of any shape; ``axis`` holds the channels, C of them.
         most: the largest integer.
+
+    Returns:
+        f64[C].
     """
+    channels = np.moveaxis(weights, axis, 0)
+    count, size = len(channels), math.prod(channels.shape[1:])
+    if not weights.size:
+        return np.zeros(count)
+    some = channels[:_PROBED_CHANNELS].reshape(-1, size)[:, :_PROBED].astype(np.float64)
+    (shared,) = _smallest_distance(some.reshape(1, -1), np.array([np.abs(some).max() / most]))
+    found = np.zeros(count)
+    rows = max(_BLOCK // size, 1)
+    for start in range(0, count, rows):
+        block = channels[start : start + rows]
+        found[start : start + rows] = _steps_of(block.reshape(len(block), size), shared, most)
+    return found
+
+
+def _steps_of(rows: NDArray[np.float32], shared: float, most: int) -> NDArray[np.float64]:
+    """The steps of the channels [C, n]; ``shared`` is the smallest distance in the whole tensor."""
     found = np.zeros(len(rows))
-    probe = np.abs(rows[:, :_PROBED]).astype(np.float64)
+    probe = rows[:, :_PROBED].astype(np.float64)
     usual = np.abs(rows).max(axis=1, initial=0.0).astype(np.float64) / most
     own = _smallest_distance(probe, usual)
-    largest = usual[:_PROBED_CHANNELS].max(initial=0.0, keepdims=True)
-    shared = _smallest_distance(probe[:_PROBED_CHANNELS].reshape(1, -1), largest)
-    candidates = [np.broadcast_to(shared, own.shape), *(own / fraction for fraction in _FRACTIONS)]
-    for steps in candidates:
+    for steps in (np.full_like(own, shared), *(own / fraction for fraction in _FRACTIONS)):
         # 127.1 steps are 127: the distance itself has rounding errors.
         left = (found == 0) & (usual > 0) & np.isfinite(steps) & (steps > usual * (1 - 1e-3))
         left[left] = _fits(probe[left], steps[left], usual[left])
@@ -47,7 +67,7 @@ def grid_steps(rows: NDArray[np.float32], most: int) -> NDArray[np.float64]:
 
 def _smallest_distance(rows: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
     """Between two magnitudes of a row, zero among them; infinite where all are equal."""
-    ordered = np.sort(np.pad(rows, ((0, 0), (1, 0))), axis=1)
+    ordered = np.sort(np.pad(np.abs(rows), ((0, 0), (1, 0))), axis=1)
     distances = np.diff(ordered, axis=1)
     distances[distances < _EQUAL * usual[:, None]] = np.inf
     return np.asarray(distances.min(axis=1, initial=np.inf))

@@ -91,9 +91,9 @@ def weight_params(node: ir.Node, weights: NDArray[np.float32], bits: int) -> QPa
     Where a channel's weights lie on a grid already, its step is the scale, and none of them changes.
     """
     axis, format = queries.weight_axis(node), INT7 if bits == 7 else INT8_NARROW
-    rows = np.moveaxis(weights, axis, 0).reshape(weights.shape[axis], -1)
-    steps = grid_steps(rows, format.qmax)
-    reach = np.abs(rows).max(axis=1, initial=0.0)
+    others = tuple(i for i in range(weights.ndim) if i != axis)
+    steps = grid_steps(weights, axis, format.qmax)
+    reach = np.maximum(weights.max(axis=others), -weights.min(axis=others))
     return symmetric(np.where(steps > 0, steps * format.qmax, reach), format, axis=axis)
 
 
