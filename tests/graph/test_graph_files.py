@@ -60,15 +60,31 @@ def test_an_error_while_writing_leaves_the_folder_as_it_was(
         path.write_bytes(before)
     seen = snapshot(tmp_path)
 
-    def half(model: ir.Model, target: Path, **_: object) -> None:
-        Path(target).write_bytes(b"half a model")
+    whole = Path.write_bytes
+
+    def half(target: Path, content: bytes) -> None:
+        whole(target, content[: len(content) // 2])
         raise OSError(28, os.strerror(28), str(target))
 
-    monkeypatch.setattr(ir, "save", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OutputError, match="no space left"):
         files.save_onnx(conv_relu_conv(), path)
     assert snapshot(tmp_path) == seen
     assert {p.name for p in tmp_path.iterdir()} == seen.keys()
+
+
+def test_an_error_while_weights_are_written_beside_it_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(model: ir.Model, target: Path, *, external_data: str) -> None:
+        target.with_name(external_data).write_bytes(b"half the weights")
+        raise OSError(28, os.strerror(28), str(target))
+
+    monkeypatch.setattr(files, "_ONE_MESSAGE_BYTES", 100)
+    monkeypatch.setattr(ir, "save", half)
+    with pytest.raises(OutputError, match="no space left"):
+        files.save_onnx(conv_relu_conv(), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
