@@ -157,7 +157,8 @@ def summary(
     """One line of the final table: fewbits on one engine against the best of its peers there."""
     label = f"{engine} INT8 fewbits{variant}"
     ours, peers = results[label], _peers(results, engine)
-    low, ratio, high = median_interval(timing[label].round_fps / timing[fastest].round_fps, 0.95)
+    speed = median_interval(timing[label].round_fps / timing[fastest].round_fps, 0.95)
+    latency = median_interval(timing[fastest].round_ms / timing[label].round_ms, 0.95)
     cost, base = costs[f"fewbits-{engine}{variant.replace(' ', '-')}"], costs["fp32-pass"].seconds
     best = max(peers.values(), key=lambda r: r.top1)
     return [
@@ -165,10 +166,16 @@ def summary(
         f"{ours.agree:.4f} / {max(r.agree for r in peers.values()):.4f}",
         f"{ours.top1 * 100:.2f} / {best.top1 * 100:.2f} ({results[ROWS[0].label].top1 * 100:.2f})",
         ours.lost_to(best),
-        f"{ratio:.2f} [{low:.2f}, {high:.2f}] {fastest.removeprefix(f'{engine} INT8 ')}",
+        f"{_ratio(speed)} {fastest.removeprefix(f'{engine} INT8 ')}",
+        _ratio(latency),
         f"{cost.seconds:.1f} ({1.5 * base + 1:.1f})",
         f"+{cost.above / 1e6:.0f}",
     ]
+
+
+def _ratio(interval: tuple[float, float, float]) -> str:
+    low, middle, high = interval
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def over_all(found: Sequence[Mapping[str, Result]]) -> list[list[str]]:
@@ -226,7 +233,8 @@ def main(names: list[str]) -> None:
                 table += [[asset.name, *summary(results, costs, *timed, engine, variant)] for variant in VARIANTS]
         found.append(results)
     head = ["model", "engine", "agree: fewbits / best peer", "top-1: fewbits / best peer (FP32)"]
-    head += ["points below it [95 %]", "fps / fastest peer's [95 %]", "seconds (1.5 FP32 passes + 1)", "MB"]
+    head += ["points below it [95 %]", "fps / fastest peer's [95 %]", "latency ratio [95 %]"]
+    head += ["seconds (1.5 FP32 passes + 1)", "MB"]
     _print(head, table)
     _print(
         ["engine", "against", "points below it over all images [95 %]", "agree, mean of the models"], over_all(found)
