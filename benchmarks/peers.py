@@ -82,10 +82,11 @@ class Result:
     def top1(self) -> float:
         return TOP1.score(self.answers)
 
-    def lost_to(self, other: Result) -> str:
-        """Points of top-1 it lies below the other, with their paired interval; negative where it is above."""
-        drop = paired_drop(TOP1, other.answers, self.answers, 0.95)
-        return f"{drop.estimate * 100:+.2f} [{drop.low * 100:+.2f}, {drop.high * 100:+.2f}]"
+
+def points_below(ours: Sequence[Evidence], other: Sequence[Evidence]) -> str:
+    """Points of top-1 that ours lies below the other, with their paired interval; negative where it is above."""
+    drop = paired_drop(TOP1, other, ours, 0.95)
+    return f"{drop.estimate * 100:+.2f} [{drop.low * 100:+.2f}, {drop.high * 100:+.2f}]"
 
 
 def calibrate_all(asset: Asset, folder: Path) -> dict[str, Cost]:
@@ -165,7 +166,7 @@ def summary(
         f"{engine}{variant}",
         f"{ours.agree:.4f} / {max(r.agree for r in peers.values()):.4f}",
         f"{ours.top1 * 100:.2f} / {best.top1 * 100:.2f} ({results[ROWS[0].label].top1 * 100:.2f})",
-        ours.lost_to(best),
+        points_below(ours.answers, best.answers),
         f"{_ratio(speed)} {fastest.removeprefix(f'{engine} INT8 ')}",
         _ratio(latency),
         f"{cost.seconds:.1f} ({1.5 * base + 1:.1f})",
@@ -185,13 +186,10 @@ def over_all(found: Sequence[Mapping[str, Result]]) -> list[list[str]]:
         ours = f"{row.engine} INT8 fewbits"
         if row.label.startswith(ours) or not all(row.label in results for results in found):
             continue
-        pooled = {
-            label: Result(found[0][label].timing, [e for results in found for e in results[label].answers], 0.0)
-            for label in (ours, row.label)
-        }
-        agree = [np.mean([results[label].agree for results in found]) for label in pooled]
-        lines.append([row.engine, row.label.removeprefix(f"{row.engine} "), pooled[ours].lost_to(pooled[row.label])])
-        lines[-1].append(f"{agree[0]:.4f} / {agree[1]:.4f}")
+        mine, theirs = ([results[label] for results in found] for label in (ours, row.label))
+        answers = [[answer for result in side for answer in result.answers] for side in (mine, theirs)]
+        agree = " / ".join(f"{np.mean([result.agree for result in side]):.4f}" for side in (mine, theirs))
+        lines.append([row.engine, row.label.removeprefix(f"{row.engine} "), points_below(*answers), agree])
     return lines
 
 

@@ -15,6 +15,7 @@ from fewbits.engines import Engine, Options
 from fewbits.graph.edits import add_initializer, replace_input
 from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
+from fewbits.numerics import QParams
 from fewbits.progress import Progress
 from fewbits.quantization.apply import apply
 from fewbits.quantization.corrections import BIAS, BIAS_MEASURED, CORRECTION_SAMPLES, EQUALIZE, ROUNDING
@@ -83,10 +84,7 @@ class Workshop:
         self, source: ir.Model, statistics: Statistics, recipe: Recipe, rounded: ir.Model | None = None
     ) -> Tuned:
         """Shift the biases of ``source``, or of a copy of it with rounded weights, as the recipe asks."""
-        capability = self._engine.capability
-        names = values_to_watch(source, recipe, [capability])
-        ranges = statistics.ranges(recipe.method, symmetric=capability.signed_symmetric, names=names)
-        made = plan(source, ranges, recipe, capability)
+        made = self._plan(source, statistics, recipe)
         found = Tuned(recipe, source, statistics, made, rounded or source)
         if BIAS in recipe.corrections:
             shifts = mean_shifts(source, found.corrected, made, statistics)
@@ -110,12 +108,10 @@ class Workshop:
 
         Scales of weights, and what they ask of the biases, do not depend on it unless that was measured.
         """
-        recipe, capability = replace(tuned.recipe, method=method), self._engine.capability
+        recipe = replace(tuned.recipe, method=method)
         if BIAS_MEASURED in recipe.corrections:
             return self.carry_out(tuned.source, tuned.statistics, recipe)
-        names = values_to_watch(tuned.source, recipe, [capability])
-        ranges = tuned.statistics.ranges(method, symmetric=capability.signed_symmetric, names=names)
-        made = plan(tuned.source, ranges, recipe, capability, tuned.plan.weights)
+        made = self._plan(tuned.source, tuned.statistics, recipe, tuned.plan.weights)
         return replace(tuned, recipe=recipe, plan=made)
 
     @staticmethod
@@ -152,6 +148,18 @@ class Workshop:
         before = tuple(name for name in corrections if name == EQUALIZE)
         recipe = replace(tuned.recipe, corrections=(*before, ROUNDING, *corrections[len(before) :]))
         return self.carry_out(tuned.source, tuned.statistics, recipe, weights)
+
+    def _plan(
+        self,
+        source: ir.Model,
+        statistics: Statistics,
+        recipe: Recipe,
+        known: Mapping[str, QParams] | None = None,
+    ) -> QuantPlan:
+        capability = self._engine.capability
+        names = values_to_watch(source, recipe, [capability])
+        ranges = statistics.ranges(recipe.method, symmetric=capability.signed_symmetric, names=names)
+        return plan(source, ranges, recipe, capability, known)
 
 
 def _with_weights(model: ir.Model, donor: ir.Model, names: frozenset[str]) -> ir.Model:
