@@ -81,11 +81,11 @@ def converted(tmp_path: Path, to: str, name: str, layers: int, width: int, opset
     [
         ("fp32", "out.onnx", 17, 1.0, 1.3),
         ("fp32", "out.onnx", 13, 1.0, 1.3),
-        # The engine holds the 16-bit weights (half) and the FP32 ones it makes of them (one), in an arena that grows by
-        # powers of two. Halves made in memory and written as one message took three times the file.
+        # ONNX Runtime holds the 16-bit weights (half) and the FP32 ones it makes of them (one), in an arena that grows
+        # by powers of two: 1.5 to 2.1 times the file. Halves that stay in memory beside it are another half.
         ("fp16", "out.onnx", 17, 0.5, 2.5),
         ("bf16", "out.onnx", 17, 0.5, 2.5),
-        ("fp16", "out.xml", 17, 0.5, 2.5),
+        ("fp16", "out.xml", 17, 0.5, 1.9),
     ],
 )
 def test_weights_are_held_once(to: str, name: str, opset: int, share: float, most: float, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fewbits.engines.ir_file import save_ir
 from fewbits.errors import EngineError, FewbitsError, InputError
 from fewbits.files import check_name, whole_folder
 from fewbits.frontends.source import Source
+from fewbits.garbage import collect
 from fewbits.graph import queries
 from fewbits.graph.files import file_bytes, release, save_onnx
 from fewbits.graph.vocabulary import vocabulary
@@ -132,8 +133,10 @@ def convert(
                     save_ir(made, target, fp16=to == "fp16", half_io=not keep_io)
                 else:
                     save_onnx(made, target)
-                release(original)  # gigabytes of weights are not held beside an engine's copy of them
+                # Gigabytes of weights are not held beside an engine's copy of them.
+                release(original)
                 del original, simple, made
+                collect()
                 progress.step("checking against the original")
                 deviations = _check(truth, target, to, proof, progress)
         except EngineError as error:
