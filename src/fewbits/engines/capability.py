@@ -16,6 +16,8 @@ class Capability:
         activations: activations fused into the integer kernel before them.
         output_ops: operators whose integer kernel exists only where their output is quantized as well.
         requantize_carries: operators that pass values through need Q/DQ on both sides.
+        on_integers: of ``carries``, those the engine leaves in float between Q/DQ; they are written on the 8-bit
+            numbers themselves.
         int32_bias: the bias must be quantized to INT32 with scale ``input scale * weight scale``.
         one_matrix: of ``compute``, those whose weights must be one matrix, not a stack of them.
         moving: of ``compute``, those to run in integers on two activations as well (attention).
@@ -30,6 +32,7 @@ class Capability:
     activations: frozenset[str] = frozenset()
     output_ops: frozenset[str] = frozenset()
     requantize_carries: bool = False
+    on_integers: frozenset[str] = frozenset()
     int32_bias: bool = False
     one_matrix: frozenset[str] = frozenset()
     moving: frozenset[str] = frozenset()

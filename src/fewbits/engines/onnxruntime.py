@@ -25,10 +25,11 @@ from fewbits.numerics.tensors import TensorSpec
 CAPABILITY = Capability(
     compute=frozenset({"Conv", "Gemm", "MatMul"}),
     joins=frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool"}),
-    carries=frozenset({"MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split"}),
+    carries=frozenset({"MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Pad"}),
     activations=frozenset({"Relu", "Clip"}),
     output_ops=frozenset({"Conv"}),
     requantize_carries=True,
+    on_integers=frozenset({"Pad"}),
     int32_bias=True,
     one_matrix=frozenset({"MatMul"}),
     moving_no_faster=frozenset({"MatMul"}),

@@ -44,6 +44,7 @@ OPS: Final[dict[str, Role]] = {
     "Identity": Role.CARRY,
     "DepthToSpace": Role.CARRY,
     "SpaceToDepth": Role.CARRY,
+    "Pad": Role.CARRY,
     "Relu": Role.ACTIVATION,
     "Clip": Role.ACTIVATION,
     "LeakyRelu": Role.ACTIVATION,

@@ -79,6 +79,31 @@ def spread(model: ir.Model, value: ir.Value, axis: int, uses: Iterable[tuple[ir.
         model.graph.remove(shared, safe=True)
 
 
+def onto_integers(model: ir.Model, node: ir.Node) -> None:
+    """Let a node that moves values between DQ and Q of one scale work on the 8-bit numbers; both go.
+
+    Zeros that a Pad adds become the zero point. A node whose result is read in float as well stays as it is.
+    """
+    source, value = node.inputs[0], node.outputs[0]
+    dequantize = None if source is None else source.producer()
+    if dequantize is None or dequantize.op_type != "DequantizeLinear" or value.is_graph_output():
+        return
+    readers = queries.users(value)
+    if [reader.op_type for reader in readers] != ["QuantizeLinear"]:
+        return
+    integers, _, zero = dequantize.inputs
+    assert integers is not None and zero is not None
+    replace_input(model, node, 0, integers)
+    if node.op_type == "Pad":
+        replace_input(model, node, 2, zero)
+    quantized = readers[0].outputs[0]
+    value.type = quantized.type
+    quantized.replace_all_uses_with(value)
+    model.graph.remove(readers[0], safe=True)
+    if not dequantize.outputs[0].uses():
+        model.graph.remove(dequantize, safe=True)
+
+
 def insert_constant(model: ir.Model, node: ir.Node, index: int, array: NDArray[np.generic], params: QParams) -> None:
     """Feed input ``index`` of ``node`` from integers and a DequantizeLinear instead of floats."""
     old = node.inputs[index]

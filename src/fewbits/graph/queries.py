@@ -133,6 +133,14 @@ def never_negative(value: ir.Value) -> bool:
     return False
 
 
+def only_moves(node: ir.Node) -> bool:
+    """Whether a node adds nothing of its own to what it moves; zeros, which every grid of 8 bits holds, may be."""
+    if node.op_type != "Pad" or len(node.inputs) < 3 or node.inputs[2] is None:
+        return True
+    filling = constant(node.inputs[2])
+    return node.attributes.get_string("mode", "constant") != "constant" or (filling is not None and not filling.any())
+
+
 def nodes(model: ir.Model) -> Iterator[ir.Node]:
     """The main graph's nodes, top to bottom."""
     yield from model.graph

@@ -29,6 +29,8 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
     values = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
     for value_name, params in plan.values.items():
         _quantize_value(model, values[value_name], params, frozenset(plan.integer))
+    for name in plan.on_integers:
+        qdq.onto_integers(model, by_name[name])
     for name, node in by_name.items():
         if name in plan.integer:
             node.metadata_props[qdq.LEVEL_KEY] = "I8"

@@ -15,7 +15,7 @@ from fewbits.graph.queries import node_name
 
 # Engines move dequantizers past what only moves values, and drop these or fold them into the layer behind them:
 # Dropout always, Pad before a convolution, arithmetic with a constant where it changes nothing.
-_FOLDED = ("Pad", "Dropout")
+_FOLDED = ("Dropout",)
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
 

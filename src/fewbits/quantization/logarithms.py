@@ -19,7 +19,7 @@ REASON = "a logarithm is taken of its result, where small magnitudes count as la
 # Sums, products, powers and magnitudes: small numbers stay small compared with large ones. Anything else, an activation
 # above all, ends the search: what lies above it the network has shaped for its own use.
 _KEEPS_PROPORTIONS = frozenset(
-    {"Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Abs", "Max", "Sum", "Mean", "Pad", "DFT", "STFT"}
+    {"Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Abs", "Max", "Sum", "Mean", "DFT", "STFT"}
     | {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceSumSquare", "ReduceL1", "ReduceL2"}
 )
 _ROLES = (Role.COMPUTE, Role.JOIN, Role.POOL, Role.CARRY)

@@ -113,6 +113,8 @@ def _explain_rest(model: ir.Model, placement: Placement, capability: Capability)
             continue
         if node.op_type in ("Add", "Mul") and any(map(queries.is_constant, node.inputs)):
             placement.skipped[name] = "it combines an activation with a constant; rounding both would save nothing"
+        elif node.op_type in capability.carries and not queries.only_moves(node):
+            placement.skipped[name] = "it fills in numbers that the 8 bits of its input may not hold"
         elif node.op_type in capability.joins or node.op_type in capability.carries:
             placement.skipped[name] = "no integer kernel takes its result over in 8 bits; it stays in floating point"
         else:
@@ -163,7 +165,7 @@ class _Search:
     def _passes_through(self, node: ir.Node) -> bool:
         if node.op_type == "Concat":
             return "Concat" in self.capability.joins and all(map(queries.is_float, node.inputs))
-        return node.op_type in self.capability.carries
+        return node.op_type in self.capability.carries and queries.only_moves(node)
 
     def _demand_above(self, value: ir.Value) -> None:
         """Joins and pools before a quantized value run in 8 bits when their inputs are quantized too."""

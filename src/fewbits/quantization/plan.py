@@ -32,6 +32,7 @@ class QuantPlan:
         integer: nodes that run in INT8, the ones without weights included.
         skipped: nodes kept in float, each with the reason.
         int32_bias: whether biases are quantized to INT32 with the scale of the products.
+        on_integers: of ``integer``, nodes that move values and work on the 8-bit numbers themselves.
     """
 
     values: dict[str, QParams]
@@ -39,6 +40,7 @@ class QuantPlan:
     integer: tuple[str, ...]
     skipped: dict[str, str]
     int32_bias: bool
+    on_integers: tuple[str, ...] = ()
 
 
 def plan(
@@ -64,8 +66,15 @@ def plan(
     weights = known or {node_name(node): weight_params(node, _weights(node), recipe.weight_bits) for node in weighted}
     if capability.int32_bias:
         weights = {node_name(node): _room_for_bias(node, values, weights[node_name(node)]) for node in weighted}
-    integer = tuple(node_name(node) for node in model.graph if node in placement.integer)
-    return QuantPlan(values, dict(weights), integer, placement.skipped, capability.int32_bias)
+    integer = [node for node in model.graph if node in placement.integer]
+    return QuantPlan(
+        values,
+        dict(weights),
+        tuple(map(node_name, integer)),
+        placement.skipped,
+        capability.int32_bias,
+        tuple(node_name(node) for node in integer if node.op_type in capability.on_integers),
+    )
 
 
 def _activation(
