@@ -14,6 +14,7 @@ class Capability:
         joins: joining and pooling operators with an integer kernel.
         carries: operators that pass 8-bit values through.
         activations: activations fused into the integer kernel before them.
+        functions: functions of one value that have an integer kernel, for where both sides are quantized anyway.
         output_ops: operators whose integer kernel exists only where their output is quantized as well.
         requantize_carries: operators that pass values through need Q/DQ on both sides.
         on_integers: of ``carries``, those the engine leaves in float between Q/DQ; they are written on the 8-bit
@@ -30,6 +31,7 @@ class Capability:
     joins: frozenset[str] = frozenset()
     carries: frozenset[str] = frozenset()
     activations: frozenset[str] = frozenset()
+    functions: frozenset[str] = frozenset()
     output_ops: frozenset[str] = frozenset()
     requantize_carries: bool = False
     on_integers: frozenset[str] = frozenset()

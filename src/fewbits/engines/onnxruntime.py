@@ -25,8 +25,11 @@ from fewbits.numerics.tensors import TensorSpec
 CAPABILITY = Capability(
     compute=frozenset({"Conv", "Gemm", "MatMul"}),
     joins=frozenset({"Add", "Mul", "Concat", "AveragePool", "GlobalAveragePool"}),
-    carries=frozenset({"MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Pad"}),
+    carries=frozenset(
+        {"MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Slice", "Split", "Pad", "Resize"}
+    ),
     activations=frozenset({"Relu", "Clip"}),
+    functions=frozenset({"Sigmoid", "LeakyRelu"}),
     output_ops=frozenset({"Conv"}),
     requantize_carries=True,
     on_integers=frozenset({"Pad"}),
@@ -122,8 +125,9 @@ class OnnxRuntime(Engine):
 
 
 def _executed_format(details: Mapping[str, Any]) -> str:
-    """What a kernel computed in: the type of its first input, for a quantizer that of its output."""
-    key = "output_type_shape" if details.get("op_name") == "QuantizeLinear" else "input_type_shape"
+    """What a kernel computed in: the type of its first input, which is a scale for some; these tell by their output."""
+    by_output = details.get("op_name") in ("QuantizeLinear", "QLinearConcat")
+    key = "output_type_shape" if by_output else "input_type_shape"
     types = [next(iter(entry)) for entry in details.get(key, []) if entry]
     return _FORMATS.get(types[0], "other") if types else "other"
 

@@ -53,6 +53,7 @@ CAPABILITY = Capability(
             "Slice",
             "Split",
             "DepthToSpace",
+            "Resize",
         }
     ),
     activations=frozenset({"Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "HardSigmoid", "HardSwish", "Sigmoid", "Tanh"}),

@@ -45,6 +45,7 @@ OPS: Final[dict[str, Role]] = {
     "DepthToSpace": Role.CARRY,
     "SpaceToDepth": Role.CARRY,
     "Pad": Role.CARRY,
+    "Resize": Role.CARRY,
     "Relu": Role.ACTIVATION,
     "Clip": Role.ACTIVATION,
     "LeakyRelu": Role.ACTIVATION,

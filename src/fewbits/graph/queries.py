@@ -134,11 +134,14 @@ def never_negative(value: ir.Value) -> bool:
 
 
 def only_moves(node: ir.Node) -> bool:
-    """Whether a node adds nothing of its own to what it moves; zeros, which every grid of 8 bits holds, may be."""
-    if node.op_type != "Pad" or len(node.inputs) < 3 or node.inputs[2] is None:
+    """Whether a node that can be a CARRY makes no numbers of its own, but for zeros, which every 8-bit grid holds."""
+    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else ""
+    if node.op_type == "Resize":
+        return mode in ("", "nearest")
+    if node.op_type != "Pad" or mode not in ("", "constant") or len(node.inputs) < 3 or node.inputs[2] is None:
         return True
     filling = constant(node.inputs[2])
-    return node.attributes.get_string("mode", "constant") != "constant" or (filling is not None and not filling.any())
+    return filling is not None and not filling.any()
 
 
 def nodes(model: ir.Model) -> Iterator[ir.Node]:

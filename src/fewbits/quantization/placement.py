@@ -107,6 +107,8 @@ def _explain_rest(model: ir.Model, placement: Placement, capability: Capability)
             before = before_activations(node.outputs[0], capability)
             if before is not node.outputs[0] and before.producer() in placement.integer:
                 placement.integer[node] = None
+        if node.op_type in capability.functions and all(v in placement.values for v in (*node.inputs, *node.outputs)):
+            placement.integer[node] = None
     for node in model.graph:
         name = node_name(node)
         if node in placement.integer or name in placement.skipped:
@@ -114,7 +116,7 @@ def _explain_rest(model: ir.Model, placement: Placement, capability: Capability)
         if node.op_type in ("Add", "Mul") and any(map(queries.is_constant, node.inputs)):
             placement.skipped[name] = "it combines an activation with a constant; rounding both would save nothing"
         elif node.op_type in capability.carries and not queries.only_moves(node):
-            placement.skipped[name] = "it fills in numbers that the 8 bits of its input may not hold"
+            placement.skipped[name] = "it makes numbers of its own, which the 8 bits of its input may not hold"
         elif node.op_type in capability.joins or node.op_type in capability.carries:
             placement.skipped[name] = "no integer kernel takes its result over in 8 bits; it stays in floating point"
         else:

@@ -1,4 +1,4 @@
-"""What only moves values works on the 8-bit numbers where the engine would leave it in float, to the same result."""
+"""What only moves values has one scale on both sides, and runs on the 8-bit numbers."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_pad_that_fills_in_other_numbers_stays_float(filling: str) -> None:
     source = net(f"Pad(r, pads, {filling})", computed, minus_three=f32(-3).reshape(()))
     plan = planned(source, ONNXRUNTIME.capability)
     assert plan.on_integers == ()
-    assert "fills in" in plan.skipped["pad"]
+    assert "of its own" in plan.skipped["pad"]
     model = apply(source, plan)
     check(model)
     assert output_db(source, model, ONNXRUNTIME) > INT8_DB
@@ -98,3 +98,55 @@ def test_a_pad_that_is_a_model_output_stays_float(engine: Engine) -> None:
     model = apply(source, planned(source, engine.capability))
     check(model)
     assert output_db(source, model, engine) > INT8_DB
+
+
+def resized(mode: str) -> ir.Model:
+    return net(f'Resize<mode="{mode}">(r, , twice)', "Relu(c)", twice=f32(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("engine", [OPENVINO, ONNXRUNTIME], ids=lambda engine: engine.name)
+def test_the_nearest_number_is_taken_in_8_bits(engine: Engine) -> None:
+    source = resized("nearest")
+    plan = planned(source, engine.capability, r=(0.0, 3.0), p=(0.0, 2.0))
+    assert "pad" in plan.integer
+    assert len({float(plan.values[name].scale) for name in ("r", "p") if name in plan.values}) == 1
+    model = apply(source, plan)
+    check(model)
+    assert output_db(source, apply(source, planned(source, engine.capability)), engine) > INT8_DB
+    profile = engine.profile(model, Options(threads=1), dict(samples(source, 1)[0].inputs), runs=2)
+    assert [op.format for op in profile.ops if op.op in ("Resize", "Interpolate")] == ["i8"]
+
+
+@pytest.mark.parametrize("engine", [OPENVINO, ONNXRUNTIME], ids=lambda engine: engine.name)
+def test_what_interpolates_stays_float(engine: Engine) -> None:
+    source = resized("linear")
+    plan = planned(source, engine.capability)
+    assert "of its own" in plan.skipped["pad"]
+    assert output_db(source, apply(source, plan), engine) > INT8_DB
+
+
+@pytest.mark.parametrize("function", ["Sigmoid(c)", "LeakyRelu(c)"])
+def test_what_is_said_to_run_in_8_bits_on_onnx_runtime_does(function: str) -> None:
+    source = net("Pad(r, pads)", function)
+    plan = planned(source, ONNXRUNTIME.capability)
+    assert "first" in plan.integer
+    profile = ONNXRUNTIME.profile(apply(source, plan), Options(threads=1), dict(samples(source, 1)[0].inputs), runs=2)
+    executed = {op.op: op.format for op in profile.ops}
+    assert executed[f"QLinear{function.removesuffix('(c)')}"] == "i8"
+
+
+def test_a_function_with_one_side_in_float_is_not_said_to_run_in_8_bits() -> None:
+    source = network(
+        """g (float[1,3,8,8] x) => (float[1,16,8,8] y) { [one] c = Conv(x, w)  [two] d = Conv(c, v)
+             [last] y = Sigmoid(d) }""",
+        w=(C, 3, 1, 1),
+        v=(C, C, 1, 1),
+    )
+    assert "last" in planned(source, ONNXRUNTIME.capability).skipped
+
+
+def test_a_concatenation_is_executed_in_8_bits_where_its_scale_is_a_float() -> None:
+    source = net("Concat<axis=2>(r, r)")
+    model = apply(source, planned(source, ONNXRUNTIME.capability))
+    profile = ONNXRUNTIME.profile(model, Options(threads=1), dict(samples(source, 1)[0].inputs), runs=2)
+    assert {op.format for op in profile.ops if op.op == "QLinearConcat"} == {"i8"}
