@@ -172,3 +172,22 @@ def test_levels_end_where_the_format_ends() -> None:
 def test_shapes_that_do_not_fit_are_refused(moments: tuple[int, ...], scale: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="do not fit together"):
         round_weights(np.ones((1, 3, 4)), np.ones(moments), np.ones(scale), LOWEST, HIGHEST)
+
+
+@pytest.mark.parametrize("mean", [1e2, 1e4])
+def test_moments_that_are_noise_still_give_levels_close_by(mean: float) -> None:
+    """About a mean a million times the deviation, in single precision: H is below zero along some axis."""
+    rng = np.random.default_rng(0)
+    x = (mean * (1 + 1e-6 * rng.normal(size=(1, 32, 256)))).astype(np.float32)
+    means = x.mean(axis=2, dtype=np.float64)
+    h = (x @ x.transpose(0, 2, 1)).astype(np.float64) / 256 - means[:, :, None] * means[:, None, :]
+    assert np.linalg.eigvalsh(h).min() < 0
+    w = rng.normal(size=(1, 8, 32))
+    scale = np.abs(w).max(axis=2) / 127
+    levels = round_weights(w, h, scale, -127, 127)
+    assert np.abs(levels - w / scale[:, :, None]).max() < 2
+
+
+def test_moments_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        round_weights(np.ones((1, 2, 2)), np.full((1, 2, 2), np.inf), np.ones((1, 2)), -127, 127)

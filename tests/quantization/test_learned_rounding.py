@@ -76,6 +76,7 @@ def test_rows_of_a_linear_layer(shape: tuple[int, ...]) -> None:
     value = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
     rows = value.reshape(-1, 5)
     everything = Patches().draw(value, 99, np.random.default_rng(0))
+    assert not np.shares_memory(everything, value)  # an engine uses that memory again
     np.testing.assert_array_equal(everything, rows.T[:, None, :])
     if len(rows) > 3:
         some = Patches().draw(value, 3, Chosen([4, 0, 2]))
@@ -229,3 +230,12 @@ def test_layers_it_cannot_learn_keep_their_weights() -> None:
         assert node(made, name).inputs[1].name == node(model, name).inputs[1].name
         np.testing.assert_array_equal(weights(made, name), weights(model, name))
     assert not np.array_equal(weights(made, "last"), weights(model, "last"))
+
+
+def test_inputs_whose_squares_overflow_leave_the_weights_as_they_are() -> None:
+    model = network("g (float[1,8] x) => (float[1,4] y) { [linear] y = MatMul(x, w) }", w=(8, 4))
+    loud = [Sample(s.name, {"x": s.inputs["x"] * np.float32(1e25)}) for s in smooth(model)]
+    plan = planned(model, loud)
+    assert "linear" in plan.weights
+    made = learned(model, plan, loud)
+    np.testing.assert_array_equal(weights(made, "linear"), weights(model, "linear"))

@@ -38,26 +38,29 @@ def round_weights(
         lowest, highest: the levels there are.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not fit, or moments are not finite.
     """
     groups, _, size = weights.shape
+    if not np.isfinite(moments).all():
+        raise ValueError("the moments hold NaN or infinity")
     if moments.shape != (groups, size, size) or scale.shape != weights.shape[:2]:
         raise ValueError(f"shapes {weights.shape}, {moments.shape} and {scale.shape} do not fit together")
     h = np.asarray(moments, np.float64)
     order, factor = _factor(h)
     exact = np.asarray(weights, np.float64) / np.asarray(scale, np.float64)[:, :, None]
-    rest = np.take_along_axis(exact, order[:, None, :], axis=2)
+    # [G, D, O]: what is rounded together lies side by side.
+    rest = np.take_along_axis(exact, order[:, None, :], axis=2).transpose(0, 2, 1).copy()
     levels = np.empty_like(rest)
     for start in range(0, size, _BLOCK):
         stop = min(start + _BLOCK, size)
-        errors = np.empty((*rest.shape[:2], stop - start))
+        errors = np.empty((groups, stop - start, rest.shape[2]))
         for column in range(start, stop):
-            levels[:, :, column] = np.clip(np.rint(rest[:, :, column]), lowest, highest)
-            error = (rest[:, :, column] - levels[:, :, column]) / factor[:, None, column, column]
-            rest[:, :, column:stop] -= error[:, :, None] * factor[:, None, column, column:stop]
-            errors[:, :, column - start] = error
-        rest[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
-    levels = np.take_along_axis(levels, np.argsort(order, axis=1)[:, None, :], axis=2)
+            levels[:, column] = np.clip(np.rint(rest[:, column]), lowest, highest)
+            error = (rest[:, column] - levels[:, column]) / factor[:, column, column, None]
+            rest[:, column:stop] -= factor[:, column, column:stop, None] * error[:, None, :]
+            errors[:, column - start] = error
+        rest[:, stop:] -= np.swapaxes(factor[:, start:stop, stop:], 1, 2) @ errors
+    levels = np.take_along_axis(levels, np.argsort(order, axis=1)[:, :, None], axis=1).transpose(0, 2, 1)
     nearest = np.clip(np.rint(exact), lowest, highest)
     worse = _loss(exact - levels, h) > _loss(exact - nearest, h)
     return np.where(worse[:, :, None], nearest, levels)
@@ -73,12 +76,23 @@ def _factor(moments: _Array) -> tuple[NDArray[np.intp], _Array]:
 
     Inputs that vary most come first, while there are still many others to take up their error.
     """
-    size = moments.shape[1]
+    from scipy.linalg.lapack import dtrtri  # takes a fifth of a second to load, and only learned rounding needs it
+
     diagonal = np.einsum("gii->gi", moments)
     mean = diagonal.mean(axis=1, keepdims=True)
-    damped = moments + (np.where(mean > 0, mean, 1.0) * DAMPING)[:, :, None] * np.eye(size)
     order = np.argsort(-diagonal, axis=1, kind="stable")
-    damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], axis=1), order[:, None, :], axis=2)
-    inverse = np.linalg.inv(damped)
-    # inverse = U^T U with U upper triangular: the transpose of the usual lower factor.
-    return order, np.swapaxes(np.linalg.cholesky((inverse + np.swapaxes(inverse, 1, 2)) / 2), 1, 2)
+    # With all turned round, P H P = L L^T: H = R R^T and its inverse U^T U, where R = P L P and U = R^-1 are upper.
+    turned = order[:, ::-1]
+    damped = np.take_along_axis(np.take_along_axis(moments, turned[:, :, None], axis=1), turned[:, None, :], axis=2)
+    lower, added = None, DAMPING * np.where(mean > 0, mean, 1.0)
+    while lower is None:
+        np.einsum("gii->gi", damped)[...] += added
+        try:
+            lower = np.linalg.cholesky(damped)
+        except np.linalg.LinAlgError:
+            # Moments about a mean that dwarfs the variance are noise: below zero along some axis.
+            added *= 10
+    factor = np.empty_like(damped)
+    for group, triangle in enumerate(lower):
+        factor[group] = dtrtri(triangle, lower=1)[0][::-1, ::-1]
+    return order, factor

@@ -43,10 +43,13 @@ class Patches:
         return cls(kernel, ints("strides", 1, rank), ints("dilations", 1, rank), ints("pads", 0, 2 * rank))
 
     def draw(self, value: NDArray[np.float32], most: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Patches at random places: [1, C, ...] -> [C, K, n]; rows of [..., C] -> [C, 1, n]. n is ``most`` or fewer."""
+        """Patches at random places: [1, C, ...] -> [C, K, n]; rows of [..., C] -> [C, 1, n]. n is ``most`` or fewer.
+
+        They are copies; an engine may use the memory of ``value`` for its next run.
+        """
         if not self.kernel:
             rows = value.reshape(-1, value.shape[-1])
-            picked = rows if len(rows) <= most else rows[rng.choice(len(rows), most, replace=False)]
+            picked = rows.copy() if len(rows) <= most else rows[rng.choice(len(rows), most, replace=False)]
             return picked.T[:, None, :]
         rank = len(self.kernel)
         padded = value[0]

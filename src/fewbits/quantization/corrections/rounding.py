@@ -36,6 +36,8 @@ _MOMENT_BYTES = 192 << 20
 # Outputs looked at in each sample: in all of them four times as many as the layer has inputs, within bounds.
 _ROWS_PER_INPUT = 4
 _LEAST_ROWS, _MOST_ROWS = 24, 128
+# Outputs whose products are summed at once: adding to a layer's moments costs as much for a few.
+_ROWS_TOGETHER = 256
 _SEED = 0
 
 
@@ -79,7 +81,10 @@ def _report(progress: Callable[[int, int], None], before: int, total: int, done:
 
 @dataclass(eq=False)
 class _Layer:
-    """A layer and what was seen of its inputs: [G, D, D] sums of products, [G, D] sums, how many."""
+    """A layer and what was seen of its inputs: [G, D, D] sums of products, [G, D] sums, how many.
+
+    Inputs that wait to be summed are [G, D, n].
+    """
 
     node: ir.Node
     source: str
@@ -89,6 +94,7 @@ class _Layer:
     moments: NDArray[np.float32] | None = None
     sums: NDArray[np.float64] | None = None
     count: int = 0
+    waiting: list[NDArray[np.float32]] = field(default_factory=list)
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(_SEED))
 
     @classmethod
@@ -109,19 +115,29 @@ class _Layer:
     def see(self, value: NDArray[np.float32]) -> None:
         wanted = min(max(_ROWS_PER_INPUT * self.inputs // CORRECTION_SAMPLES, _LEAST_ROWS), _MOST_ROWS)
         rows = self.patches.draw(value, wanted, self.rng)  # [C, K, n]
-        rows = rows.reshape(self.groups, self.inputs, -1)
+        self.waiting.append(rows.reshape(self.groups, self.inputs, -1))
+        if sum(part.shape[2] for part in self.waiting) >= _ROWS_TOGETHER:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        if not self.waiting:
+            return
+        rows = np.concatenate(self.waiting, axis=2)
+        self.waiting.clear()
         if self.moments is None or self.sums is None:
             self.moments = np.zeros((self.groups, self.inputs, self.inputs), np.float32)
             self.sums = np.zeros((self.groups, self.inputs))
-        self.moments += rows @ rows.transpose(0, 2, 1)
+        with np.errstate(over="ignore", invalid="ignore"):  # ``rounded`` looks whether they are finite
+            self.moments += rows @ rows.transpose(0, 2, 1)
         self.sums += rows.sum(axis=2)
         self.count += rows.shape[2]
 
     def rounded(self, params: QParams, centred: bool) -> NDArray[np.float32]:
         """The weights on the chosen levels, in their own shape."""
         weights = weights_of(self.node)
-        if self.moments is None or self.sums is None:
-            return weights
+        self._add_up()
+        if self.moments is None or self.sums is None or not np.isfinite(self.moments).all():
+            return weights  # nothing was seen, or numbers whose squares are beyond single precision
         moments = self.moments.astype(np.float64) / self.count
         if centred:
             means = self.sums / self.count
