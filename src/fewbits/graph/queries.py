@@ -135,9 +135,12 @@ def never_negative(value: ir.Value) -> bool:
 
 def only_moves(node: ir.Node) -> bool:
     """Whether a node that can be a CARRY makes no numbers of its own, but for zeros, which every 8-bit grid holds."""
-    mode = node.attributes["mode"].as_string() if "mode" in node.attributes else ""
+    mode, places = (
+        node.attributes[key].as_string() if key in node.attributes else ""
+        for key in ("mode", "coordinate_transformation_mode")
+    )
     if node.op_type == "Resize":
-        return mode in ("", "nearest")
+        return mode in ("", "nearest") and places != "tf_crop_and_resize"  # which fills in what lies outside
     if node.op_type != "Pad" or mode not in ("", "constant") or len(node.inputs) < 3 or node.inputs[2] is None:
         return True
     filling = constant(node.inputs[2])
