@@ -73,9 +73,9 @@ def ranges_of(name: str) -> None:
         reached = {}
         for label, statistics in ways.items():
             recipe = Recipe(method=method, corrections=("bias",))
-            trial = Trial(model, bench)
-            trial.measure([Workshop(engine, bench).carry_out(model, statistics, recipe)])
-            reached[label] = next(iter(trial.reached.values()))
+            with Trial(model, bench) as trial:
+                trial.begin(Workshop(engine, bench).carry_out(model, statistics, recipe))
+                reached[label] = next(iter(trial.reached.values()))
         print(f"  {method:10} SQNR " + ", ".join(f"{label} {db:.2f} dB" for label, db in reached.items()))
 
 
