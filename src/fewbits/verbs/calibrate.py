@@ -145,7 +145,7 @@ def _read(model: ir.Model, names: Sequence[str], path: str | Path | None, progre
     if path is None or not Path(path).exists():
         return None
     known = Statistics.load(Path(path))
-    if known.model == fingerprint(model) and set(names) <= set(known.values):
+    if known.model == fingerprint(model) and set(names) <= {*known.values, *known.unusable}:
         return known
     progress.warn(f"{path} belongs to another model or recipe; collecting anew")
     return None
