@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -61,7 +61,8 @@ def collect(
     density = min(max(_WANTED_SAMPLES // max(expected, 1), _LEAST), _MOST)
     options = replace(options, mode="throughput")
     probe = _open(model, names, head, density, engine, options, unusable or {}) if head else None
-    samples = itertools.chain(head, samples)
+    faulty: list[str] = []
+    samples = _watched(itertools.chain(head, samples), faulty)
     if probe is None:
         count = sum(1 for _ in samples)
         if names and not count:
@@ -76,10 +77,9 @@ def collect(
     with ThreadPoolExecutor(len(accumulators)) as pool:
         list(pool.map(_Accumulator.flush, accumulators))
     count = sum(a.count for a in accumulators)
-    inputs = {value.name for value in model.graph.inputs}
     values, found = {}, dict(probe.unusable)
     for index, tap in enumerate(layout.taps):
-        joined = _joined(tap.name, accumulators, index, count, is_input=tap.name in inputs)
+        joined = _joined(tap.name, accumulators, index, count, faulty)
         if joined is None:
             found[tap.name] = "is infinite on the calibration data"
         else:
@@ -89,6 +89,14 @@ def collect(
 
 class SizeError(ValueError):
     """A value has another size than in the samples that its size was learned from."""
+
+
+def _watched(samples: Iterable[Sample], faulty: list[str]) -> Iterator[Sample]:
+    """The samples as they are; names of those that hold infinity or NaN go to ``faulty``."""
+    for sample in samples:
+        if not all(np.isfinite(array).all() for array in sample.inputs.values() if array.dtype.kind == "f"):
+            faulty.append(sample.name)
+        yield sample
 
 
 @dataclass(frozen=True)
@@ -186,9 +194,9 @@ class _Accumulator:
 
 
 def _joined(
-    name: str, accumulators: list[_Accumulator], index: int, count: int, *, is_input: bool
+    name: str, accumulators: list[_Accumulator], index: int, count: int, faulty: Sequence[str]
 ) -> ValueStatistics | None:
-    """What all threads have seen of one value; None where an operator of the model made infinity of it."""
+    """What all threads have seen of one value; None where an operator of the model made infinity of good samples."""
     first, *others = accumulators
     cut = slice(first.cuts[index], first.cuts[index + 1])
     histogram = first.histograms[index]
@@ -199,9 +207,10 @@ def _joined(
     moments = np.sum([a.moments[index] for a in accumulators], axis=0) / (count * first.numbers[index])
     if np.isfinite(low).all() and np.isfinite(high).all() and np.isfinite(moments).all():
         return ValueStatistics(low, high, moments[0], moments[1], histogram)
-    if is_input or np.isnan(low).any() or np.isnan(high).any():
+    if faulty or np.isnan(low).any() or np.isnan(high).any():
+        which = f" (sample {faulty[0]} is so already)" if faulty else ""
         raise DataError(
-            f"activation {name} became infinite or NaN on the calibration data",
+            f"activation {name} became infinite or NaN on the calibration data{which}",
             fix="check the preprocessing (--mean, --scale, --channels) and the model",
         )
     return None

@@ -103,8 +103,8 @@ def tapped(
     """
     model = model.clone()
     values = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
-    for name, shape in (sizes or {}).items():
-        values[name].shape = ir.Shape(shape)
+    for name, known in (sizes or {}).items():
+        values[name].shape = ir.Shape(known)
     model.graph.outputs.clear()
     writer = _Writer(model)
     for group in _groups([values[name] for name in names], samples, reductions):

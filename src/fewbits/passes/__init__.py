@@ -14,6 +14,7 @@ from fewbits.passes.fold_after import fold_after
 from fewbits.passes.fold_before import fold_before
 from fewbits.passes.merge_affine import merge_affine
 from fewbits.passes.merge_linear import merge_linear
+from fewbits.passes.pad_into_pool import pad_into_pool
 from fewbits.passes.plain_matrices import plain_matrices
 from fewbits.passes.raise_activation import raise_activation
 from fewbits.passes.simplify import fold_constants, merge_neighbours
@@ -27,6 +28,7 @@ PIPELINE: Final[tuple[Rewrite, ...]] = (
     fold_after,
     fold_constants,
     merge_neighbours,
+    pad_into_pool,
     plain_matrices,
     cancel_transposes,
     raise_activation,
