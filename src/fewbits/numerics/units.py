@@ -58,6 +58,20 @@ class Unit:
         return f"{self.output}, {which} of axis {self.axis}"
 
 
+@dataclass(frozen=True)
+class OutputNoise:
+    """Signal to noise of one output of a model in an engine, in dB, pooled over samples.
+
+    Args:
+        unit: the part of the output that the figure is of, the worst one: the output itself, or some of its columns.
+    """
+
+    name: str
+    engine: str
+    sqnr_db: float
+    unit: str
+
+
 class Yardstick:
     """The units of a model's outputs, as reference outputs show them."""
 
@@ -84,6 +98,15 @@ class Yardstick:
     def worst_db(self, outputs: Sequence[Arrays]) -> float:
         """Signal to noise of the worst unit, in dB; inf without any."""
         return decibels(float(self.pooled(outputs).max(initial=0.0)))
+
+    def of_each_output(self, outputs: Sequence[Arrays], engine: str) -> tuple[OutputNoise, ...]:
+        """The worst unit of each output, in the order of the outputs."""
+        found: dict[str, OutputNoise] = {}
+        for unit, ratio in zip(self.units, self.pooled(outputs), strict=True):
+            known, reached = found.get(unit.output), decibels(float(ratio))
+            if known is None or reached < known.sqnr_db:
+                found[unit.output] = OutputNoise(unit.output, engine, reached, unit.label)
+        return tuple(found.values())
 
 
 def decibels(ratio: float) -> float:
