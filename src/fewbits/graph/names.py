@@ -22,13 +22,15 @@ def unique_names(model: ir.Model) -> Iterator[None]:
     kept = {*model.graph.inputs, *model.graph.outputs}
     taken_values = {value.name for value in (*values, *kept) if value in known_values or value in kept}
     taken_nodes = {node.name for node in nodes if node in known_nodes}
+    in_use: set[str | None] = {value.name for value in values}
     for value in values:
         if value not in known_values and value not in kept:
-            value.name = _free(value.name or "value", taken_values)
+            value.name = _free(value.name or "value", taken_values, in_use)
             taken_values.add(value.name)
+    in_use = {node.name for node in nodes}
     for node in nodes:
         if node not in known_nodes:
-            node.name = _free(node.name or node.op_type, taken_nodes)
+            node.name = _free(node.name or node.op_type, taken_nodes, in_use)
             taken_nodes.add(node.name)
 
 
@@ -45,10 +47,10 @@ def _everything(model: ir.Model) -> tuple[list[ir.Value], list[ir.Node]]:
     return list(values), nodes
 
 
-def _free(name: str, taken: set[str | None]) -> str:
-    """The name itself, or with the first counter that is not taken."""
+def _free(name: str, taken: set[str | None], in_use: set[str | None]) -> str:
+    """The name itself where it is not taken, or with the first counter that makes a name nobody uses."""
     unique, counter = name, 0
-    while unique in taken:
+    while unique in taken or (counter and unique in in_use):
         counter += 1
         unique = f"{name}_{counter}"
     return unique

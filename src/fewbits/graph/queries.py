@@ -125,8 +125,10 @@ def never_negative(value: ir.Value) -> bool:
         if node.op_type in NEVER_NEGATIVE:
             return True
         if node.op_type == "Clip":
-            bound = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-            return bound is not None and bool(bound >= 0)
+            low, high = (node.inputs[i] if len(node.inputs) > i else None for i in (1, 2))
+            least, most = constant(low), constant(high)
+            # Where the bounds cross, the result is the upper one.
+            return least is not None and bool(least >= 0) and (high is None or (most is not None and bool(most >= 0)))
         if node.op_type not in KEEPS_SIGN or node.inputs[0] is None:
             return False
         value = node.inputs[0]
