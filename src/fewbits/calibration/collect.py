@@ -27,6 +27,8 @@ _WANTED_SAMPLES = 1 << 18
 _LEAST, _MOST = 256, 8192
 # Samples are binned in bundles of about so many bytes: a histogram's fixed cost is then paid once for many images.
 _BUNDLE_BYTES, _MOST_ROWS = 16 << 20, 64
+# The lowest number of FP32 stands for minus infinity in many graphs; numbers near it have no range to speak of.
+_BOUNDLESS = 1e30
 # Samples that sizes are learned from, where inference does not know them.
 _PROBED = 3
 
@@ -81,7 +83,7 @@ def collect(
     for index, tap in enumerate(layout.taps):
         joined = _joined(tap.name, accumulators, index, count, faulty)
         if joined is None:
-            found[tap.name] = "is infinite on the calibration data"
+            found[tap.name] = "has no finite range on the calibration data"
         else:
             values[tap.name] = joined
     return Statistics(fingerprint(model), sample_fingerprint, count, values, found)
@@ -205,7 +207,7 @@ def _joined(
     low = np.min([a.minimum[cut] for a in accumulators], axis=0)
     high = np.max([a.maximum[cut] for a in accumulators], axis=0)
     moments = np.sum([a.moments[index] for a in accumulators], axis=0) / (count * first.numbers[index])
-    if np.isfinite(low).all() and np.isfinite(high).all() and np.isfinite(moments).all():
+    if max(np.abs(low).max(), np.abs(high).max()) < _BOUNDLESS and np.isfinite(moments).all():
         return ValueStatistics(low, high, moments[0], moments[1], histogram)
     if faulty or np.isnan(low).any() or np.isnan(high).any():
         which = f" (sample {faulty[0]} is so already)" if faulty else ""
