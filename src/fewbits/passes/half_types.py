@@ -1,8 +1,8 @@
 """Which inputs and outputs of an operator become FP16, read from ONNX's own operator schemas.
 
-The inputs and outputs of an operator that share a type variable, such as T, have one type. A variable becomes FP16 where
-the schema allows that and all inputs bound to it are FP32 tensors. An output whose variable no input binds has the type
-an attribute says (``RandomNormal``) or a fixed one (the mean of ``LayerNormalization``), and stays as it is.
+The inputs and outputs of an operator that share a type variable, such as T, have one type. A variable becomes FP16
+where the schema allows that and all inputs bound to it are FP32 tensors. An output whose variable no input binds has
+the type an attribute says (``RandomNormal``) or a fixed one (the mean of ``LayerNormalization``), and stays as it is.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def half_variables(node: ir.Node, opset: int, can_be_half: Callable[[ir.Value], 
     Args:
         can_be_half: whether a value is FP16, or FP32 and so can be cast.
     """
-    if node.op_type in _KEEP_FP32 or node.domain not in STANDARD or _has_graph(node):
+    if node.op_type in _KEEP_FP32 or node.domain not in STANDARD or _has_graph(node) or _loses(node):
         return frozenset()
     schema = _schema(node.op_type, opset)
     if schema is None or _holds_collections(schema, node):
@@ -59,9 +59,7 @@ def half_variables(node: ir.Node, opset: int, can_be_half: Callable[[ir.Value], 
     exact = {schema.inputs[index].type_str for index in _EXACT.get(node.op_type, ())}
     exact -= {schema.inputs[0].type_str}
     return frozenset(
-        variable
-        for variable, values in bound.items()
-        if variable not in exact and all(map(can_be_half, values))
+        variable for variable, values in bound.items() if variable not in exact and all(map(can_be_half, values))
     )
 
 
@@ -83,9 +81,7 @@ def is_whole(value: ir.Value) -> bool:
     return isinstance(value.type, ir.TensorType) and value.dtype == _FLOAT
 
 
-def formals(
-    side: Sequence[onnx.defs.OpSchema.FormalParameter], count: int
-) -> list[onnx.defs.OpSchema.FormalParameter]:
+def formals(side: Sequence[onnx.defs.OpSchema.FormalParameter], count: int) -> list[onnx.defs.OpSchema.FormalParameter]:
     """The schema's parameter for each of ``count`` inputs or outputs; the last one may stand for several."""
     return [side[min(index, len(side) - 1)] for index in range(count)]
 
@@ -93,6 +89,16 @@ def formals(
 def _casts_to_float(node: ir.Node) -> bool:
     source = node.inputs[0]
     return node.attributes["to"].as_int() == _FLOAT.value and source is not None and source.dtype in _CAST_FROM
+
+
+def _loses(node: ir.Node) -> bool:
+    """Whether the node scatters with a sum or product, or hands out an attention's scores, masked ones among them.
+
+    ONNX Runtime has no FP16 form of the first; the second would be FP16's lowest number instead of FP32's.
+    """
+    reduction = node.attributes.get("reduction")
+    scatters = node.op_type.startswith("Scatter") and reduction is not None and reduction.as_string() != "none"
+    return scatters or (node.op_type == "Attention" and len(node.outputs) > 3 and bool(node.outputs[3].name))
 
 
 def _has_graph(node: ir.Node) -> bool:

@@ -5,8 +5,8 @@ Two forms, for two needs:
 - ``store_half``: weights in FP16 or BF16, each followed by a Cast to FP32. Half the file; engines fold the
   casts when they load it and compute in whatever format they are asked to.
 - ``compute_fp16``: the operators themselves are FP16, with FP32 inputs and outputs. For devices with FP16
-  arithmetic. What has no FP16 form (by ONNX's own operator schemas) or a weight that FP16 cannot hold stays FP32, and so
-  do subgraphs, functions and operators of other domains, with casts where they meet FP16.
+  arithmetic. What has no FP16 form (by ONNX's own operator schemas) or a weight that FP16 cannot hold stays FP32, and
+  so do subgraphs, functions and operators of other domains, with casts where they meet FP16.
 """
 
 from __future__ import annotations
