@@ -12,6 +12,8 @@ from fewbits.hazards.constants import constants
 from fewbits.hazards.epsilon import epsilon
 from fewbits.hazards.exponentials import exponentials
 from fewbits.hazards.integers import integers
+from fewbits.hazards.masks import masks
+from fewbits.hazards.periodic import periodic
 from fewbits.hazards.ranges import ranges
 from fewbits.hazards.records import LEVELS, Extremes, Finding, Seen
 from fewbits.hazards.squares import squares
@@ -24,6 +26,8 @@ CHECKS: Final[tuple[Callable[[ir.Model, Seen], Iterator[Finding]], ...]] = (
     squares,
     sums,
     integers,
+    masks,
+    periodic,
     ranges,
 )
 

@@ -10,8 +10,10 @@ import onnx_ir as ir
 
 from fewbits.graph import queries
 from fewbits.graph.queries import node_name
-from fewbits.hazards.records import Finding, Level, Seen
-from fewbits.hazards.walk import MOVES, ahead, data_input, names, region
+from fewbits.hazards.counting import largest_whole
+from fewbits.hazards.ranges import HEADROOM
+from fewbits.hazards.records import Extremes, Finding, Level, Seen
+from fewbits.hazards.walk import MOVES, ahead, data_input, names, outer_product, region, spreads
 from fewbits.numerics import BF16, FP16, FloatFormat, round_to
 
 _WHOLE = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.UINT32)
@@ -30,10 +32,56 @@ def integers(model: ir.Model, seen: Seen) -> Iterator[Finding]:
     for node in model.graph:
         if node.op_type == "Cast" and node.outputs[0].dtype in _WHOLE and _floats(node.inputs[0]):
             yield from _index(node, seen)
+        elif node.op_type in ("Cast", "CastLike") and _floats(node.outputs[0]):
+            yield from _count(node, seen)
         elif node.op_type == "Range" and _floats(node.outputs[0]):
             yield from _range(node)
     for value in model.graph.initializers.values():
         yield from _table(value)
+
+
+def _count(node: ir.Node, seen: Seen) -> Iterator[Finding]:
+    """An integer that is cast to a float: a position, a time, a length; it is FP32 until the numbers are small."""
+    source, result = node.inputs[0], node.outputs[0]
+    if source is None or source.dtype not in _WHOLE:
+        return
+    known = seen.get(result.name or "")
+    reach = min(largest_whole(source), _size_of_table(source))
+    reach = reach if known is None else min(known.peak * HEADROOM, reach)
+    fp16, bf16 = (None if reach <= counts_to(format) else _sure(known, format) for format in (FP16, BF16))
+    if fp16 is None and bf16 is None:
+        return
+    how = "is not bounded by the graph" if known is None else f"reaches {known.peak:.0f}"
+    how = f"may reach {reach:.0f}" if known is None and math.isfinite(reach) else how
+
+    def stays_large(user: ir.Node, value: ir.Value) -> bool:
+        known = [seen[v.name or ""] for v in user.outputs if v.name in seen]
+        large = all(extremes.peak * HEADROOM > counts_to(FP16) for extremes in known)
+        divided = user.op_type == "Div" and user.inputs[0] is value and queries.is_constant(user.inputs[1])
+        return large and (divided or spreads(user, value) or outer_product(user))
+
+    yield Finding(
+        "integers",
+        node_name(node),
+        node.op_type,
+        reach if math.isfinite(reach) else 0.0,
+        f"an integer becomes a float and {how}; FP16 counts exactly to 2048, BF16 to 256",
+        "keep these nodes in FP32, or bring the numbers to a small range before the cast",
+        fp16,
+        bf16,
+        value=result.name or "",
+        keep=region(node, stays_large) if fp16 is not None else (),
+    )
+
+
+def _size_of_table(value: ir.Value) -> float:
+    """The size of the smallest table the integer is a position in, as it is or beside an offset; else infinite."""
+    sizes = [_indexed(user, source) for user, source in ahead(value, MOVES | {"Add"})]
+    return min((size for size in sizes if size), default=math.inf)
+
+
+def _sure(known: Extremes | None, format: FloatFormat) -> Level:
+    return "certain" if known is not None and known.peak > counts_to(format) else "possible"
 
 
 def _index(node: ir.Node, seen: Seen) -> Iterator[Finding]:
@@ -69,20 +117,22 @@ def _level(reach: float, format: FloatFormat, seen: bool) -> Level | None:
 
 def _size_of_indexed(node: ir.Node) -> float:
     """The largest axis that the integer may index; infinite where nothing says so, 0 where it is no index."""
-    sizes: list[float] = [0.0]
-    for user, source in ahead(node.outputs[0], frozenset(_THROUGH)):
-        at = _INDEXED.get(user.op_type)
-        if at is None or source is user.inputs[at]:
-            continue
-        data = user.inputs[at]
-        shape = None if data is None else queries.dims(data)
-        axis = user.attributes.get("axis")
-        if shape is None:
-            sizes.append(math.inf)
-            continue
-        picked = shape if axis is None and user.op_type != "Gather" else [shape[axis.as_int() if axis else 0]]
-        sizes += [math.inf if size is None else float(size) for size in picked]
-    return max(sizes)
+    sizes = [_indexed(user, source) for user, source in ahead(node.outputs[0], frozenset(_THROUGH))]
+    return max(sizes, default=0.0)
+
+
+def _indexed(user: ir.Node, index: ir.Value) -> float:
+    """The axis, or the largest of the axes, in which a node takes this value for a position; 0 where it does not."""
+    at = _INDEXED.get(user.op_type)
+    if at is None or index is user.inputs[at]:
+        return 0.0
+    data = user.inputs[at]
+    shape = None if data is None else queries.dims(data)
+    axis = user.attributes.get("axis")
+    if shape is None:
+        return math.inf
+    picked = shape if axis is None and user.op_type != "Gather" else [shape[axis.as_int() if axis else 0]]
+    return max(math.inf if size is None else float(size) for size in picked)
 
 
 def _computing(node: ir.Node) -> list[ir.Node]:
