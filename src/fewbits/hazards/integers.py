@@ -13,13 +13,15 @@ from fewbits.graph.queries import node_name
 from fewbits.hazards.counting import largest_whole
 from fewbits.hazards.ranges import HEADROOM
 from fewbits.hazards.records import Extremes, Finding, Level, Seen
-from fewbits.hazards.walk import MOVES, ahead, data_input, names, outer_product, region, spreads
+from fewbits.hazards.walk import MOVES, ahead, data_input, inside, names, outer_product, region, spreads
 from fewbits.numerics import BF16, FP16, FloatFormat, round_to
 
 _WHOLE = (ir.DataType.INT64, ir.DataType.INT32, ir.DataType.INT16, ir.DataType.UINT16, ir.DataType.UINT32)
 _INDEXED = {"Gather": 0, "GatherElements": 0, "GatherND": 0, "ScatterND": 0, "ScatterElements": 0}
 _THROUGH = MOVES | {"Add", "Sub", "Mul", "Clip", "Min", "Max", "Floor", "Div", "Mod"}
 _COORDINATES = frozenset({"Add", "Sub", "Mul", "Div", "Concat", "Where", "Equal", "Mod", "Gather"})
+# Coordinates lie on whole numbers or between them: centres of cells on halves, of finer cells on eighths.
+_GRID = 8
 
 
 def counts_to(format: FloatFormat) -> int:
@@ -32,16 +34,21 @@ def integers(model: ir.Model, seen: Seen) -> Iterator[Finding]:
     for node in model.graph:
         if node.op_type == "Cast" and node.outputs[0].dtype in _WHOLE and _floats(node.inputs[0]):
             yield from _index(node, seen)
-        elif node.op_type in ("Cast", "CastLike") and _floats(node.outputs[0]):
-            yield from _count(node, seen)
         elif node.op_type == "Range" and _floats(node.outputs[0]):
             yield from _range(node)
+        for inner in (node, *inside(node)):
+            if inner.op_type in ("Cast", "CastLike") and _floats(inner.outputs[0]):
+                yield from _count(inner, node, seen)
     for value in model.graph.initializers.values():
         yield from _table(value)
 
 
-def _count(node: ir.Node, seen: Seen) -> Iterator[Finding]:
-    """An integer that is cast to a float: a position, a time, a length; it is FP32 until the numbers are small."""
+def _count(node: ir.Node, outer: ir.Node, seen: Seen) -> Iterator[Finding]:
+    """An integer that is cast to a float: a position, a time, a length; it is FP32 until the numbers are small.
+
+    Args:
+        outer: the node of the main graph that is the cast, or holds it in a subgraph.
+    """
     source, result = node.inputs[0], node.outputs[0]
     if source is None or source.dtype not in _WHOLE:
         return
@@ -62,7 +69,7 @@ def _count(node: ir.Node, seen: Seen) -> Iterator[Finding]:
 
     yield Finding(
         "integers",
-        node_name(node),
+        node_name(outer),
         node.op_type,
         reach if math.isfinite(reach) else 0.0,
         f"an integer becomes a float and {how}; FP16 counts exactly to 2048, BF16 to 256",
@@ -70,7 +77,7 @@ def _count(node: ir.Node, seen: Seen) -> Iterator[Finding]:
         fp16,
         bf16,
         value=result.name or "",
-        keep=region(node, stays_large) if fp16 is not None else (),
+        keep=region(outer, stays_large) if fp16 is not None else (),
     )
 
 
@@ -171,25 +178,27 @@ def _range(node: ir.Node) -> Iterator[Finding]:
 
 
 def _table(value: ir.Value) -> Iterator[Finding]:
-    """A constant of whole numbers that is added or compared: coordinates, offsets, codes."""
+    """A constant of whole or evenly spaced numbers that is added or compared: coordinates, offsets, codes."""
     array = queries.constant(value)
-    readers = [n for n in queries.users(value) if n.op_type in _COORDINATES]
+    readers = list(dict.fromkeys(n for n, _ in ahead(value, MOVES) if n.op_type in _COORDINATES))
     if array is None or value.dtype != ir.DataType.FLOAT or array.size < 2 or not readers:
         return
-    with np.errstate(invalid="ignore"):
-        whole = bool(np.isfinite(array).all() and (array == np.round(array)).all())
-    if not whole or np.abs(array).max() > FP16.max:
+    with np.errstate(invalid="ignore", over="ignore"):
+        grid = array * _GRID
+        placed = bool(np.isfinite(grid).all() and (grid == np.round(grid)).all())
+    if not placed or np.abs(array).max() > FP16.max:
         return
     fp16, bf16 = (_inexact(array, format) for format in (FP16, BF16))
     if not fp16 and not bf16:
         return
     reach = float(np.abs(array).max())
+    what = "whole numbers" if (array == np.round(array)).all() else f"numbers in steps of 1/{_GRID}"
     yield Finding(
         "integers",
         node_name(readers[0]),
         readers[0].op_type,
         reach,
-        f"{value.name} holds whole numbers up to {reach:.0f}: FP16 rounds {fp16:.0%} of them, BF16 {bf16:.0%}",
+        f"{value.name} holds {what} up to {reach:.0f}: FP16 rounds {fp16:.0%} of them, BF16 {bf16:.0%}",
         "keep the coordinates in FP32, or store them relative to a near origin",
         "possible" if fp16 else None,
         "possible" if bf16 else None,

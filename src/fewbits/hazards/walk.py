@@ -94,6 +94,12 @@ def _holder(inner: ir.Node, outside: ir.Node) -> ir.Node:
     return inner
 
 
+def inside(node: ir.Node) -> Iterator[ir.Node]:
+    """All nodes of the subgraphs of a node."""
+    for graph in _graphs(node):
+        yield from graph
+
+
 def _graphs(node: ir.Node) -> Iterator[ir.Graph]:
     """All graphs inside a node."""
     for attribute in node.attributes.values():

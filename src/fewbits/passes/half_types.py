@@ -57,7 +57,7 @@ def half_variables(node: ir.Node, opset: int, can_be_half: Callable[[ir.Value], 
     if free & {f.type_str for f in formals(schema.outputs, len(node.outputs)) if "tensor(float16)" in f.types}:
         return frozenset()
     exact = {schema.inputs[index].type_str for index in _EXACT.get(node.op_type, ())}
-    exact -= {schema.inputs[0].type_str}
+    exact -= {formal.type_str for formal in schema.inputs[:1]}
     return frozenset(
         variable for variable, values in bound.items() if variable not in exact and all(map(can_be_half, values))
     )

@@ -28,36 +28,44 @@ _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _LEAST_NUMBERS = 128
 
 
-def store_half(model: ir.Model, dtype: ir.DataType, *, keep: Collection[str] = ()) -> ir.Model:
+def store_half(
+    model: ir.Model, dtype: ir.DataType, *, keep: Collection[str] = (), exact: Collection[str] = ()
+) -> ir.Model:
     """A copy whose FP32 weights are stored in 16 bits and cast back; the input model stays as it is.
 
-    Weights that the format would turn into infinity stay FP32.
+    Weights that the format would turn into infinity stay FP32. Those of subgraphs are stored and cast outside them.
 
     Args:
         keep: names of nodes whose weights stay FP32.
+        exact: names of constants that stay FP32 (``hazards.unsafe_constants`` finds them).
     """
     model = model.clone()
-    for value in list(model.graph.initializers.values()):
-        array = queries.constant(value)
-        if array is None or value.dtype != _FLOAT or not value.uses() or array.size < _LEAST_NUMBERS:
-            continue
-        # A model's input that has a default is the caller's to feed, and an output is what it is.
-        if value.is_graph_input() or value.is_graph_output():
-            continue
-        if any(node_name(node) in keep for node in queries.users(value)):
-            continue
-        if dtype == _HALF and _overflows(value):
-            continue
-        stored = add_rounded(model, f"{value.name}.half", value, dtype)
-        cast = ir.node("Cast", [stored], {"to": _FLOAT.value}, name=f"{value.name}.to_fp32")
-        result = cast.outputs[0]
-        result.shape, result.type, name = value.shape, value.type, value.name
-        value.replace_all_uses_with(result)
-        del model.graph.initializers[name or ""]
-        result.name = name
-        model.graph.insert_before(model.graph[0], cast)
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for value in list(graph.initializers.values()):
+            if value.name in exact or any(node_name(node) in keep for node in queries.users(value)):
+                continue
+            if _worth_storing(value) and not (dtype == _HALF and _overflows(value)):
+                _store(model, graph, value, dtype)
     NameFixPass()(model)
     return model
+
+
+def _worth_storing(value: ir.Value) -> bool:
+    """Whether it is an FP32 weight of some size; an input's default is the caller's, and an output is what it is."""
+    array = queries.constant(value)
+    fixed = value.is_graph_input() or value.is_graph_output()
+    return array is not None and is_whole(value) and bool(value.uses()) and array.size >= _LEAST_NUMBERS and not fixed
+
+
+def _store(model: ir.Model, graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> None:
+    stored = add_rounded(model, f"{value.name}.half", value, dtype)
+    cast = ir.node("Cast", [stored], {"to": _FLOAT.value}, name=f"{value.name}.to_fp32")
+    result = cast.outputs[0]
+    result.shape, result.type, name = value.shape, value.type, value.name
+    value.replace_all_uses_with(result)
+    del graph.initializers[name or ""]
+    result.name = name
+    model.graph.insert_before(model.graph[0], cast)
 
 
 def compute_fp16(model: ir.Model, *, keep: Collection[str] = (), guard: bool = True) -> ir.Model:
@@ -172,6 +180,12 @@ def _reads(node: ir.Node) -> Iterator[tuple[ir.Node, int, ir.Value]]:
         for graph in inner:
             for below in list(graph):
                 yield from _reads(below)
+
+
+def overflowing(model: ir.Model) -> bool:
+    """Whether a constant holds finite numbers beyond FP16's range."""
+    graphs = (model.graph, *model.graph.subgraphs())
+    return any(_overflows(value) for graph in graphs for value in graph.initializers.values())
 
 
 def _overflows(value: ir.Value) -> bool:
