@@ -36,7 +36,7 @@ _CAST_FROM = frozenset(ir.DataType) - {ir.DataType.DOUBLE, ir.DataType.UNDEFINED
 def half_variables(node: ir.Node, opset: int, can_be_half: Callable[[ir.Value], bool]) -> frozenset[str]:
     """The type variables of the node that become FP16; none for a node that stays FP32.
 
-    Nodes of other domains, with subgraphs, of sequences or optionals, or with an input of unknown type stay.
+    Nodes of other domains, with subgraphs, of sequences or optionals, or with inputs of unknown type only stay.
 
     Args:
         can_be_half: whether a value is FP16, or FP32 and so can be cast.
@@ -58,8 +58,13 @@ def half_variables(node: ir.Node, opset: int, can_be_half: Callable[[ir.Value], 
         return frozenset()
     exact = {schema.inputs[index].type_str for index in _EXACT.get(node.op_type, ())}
     exact -= {formal.type_str for formal in schema.inputs[:1]}
+    # One FP32 input says so of the others, which inference may not know: what contrib operators give.
     return frozenset(
-        variable for variable, values in bound.items() if variable not in exact and all(map(can_be_half, values))
+        variable
+        for variable, values in bound.items()
+        if variable not in exact
+        and any(map(can_be_half, values))
+        and all(value.type is None or can_be_half(value) for value in values)
     )
 
 
