@@ -22,6 +22,8 @@ _KEEP_FP32 = frozenset(
     | {"TopK", "NonMaxSuppression", "RoiAlign", "Bernoulli", "Multinomial", "Unique"}
     # A quantizer's scale is a number of its own, often too small for FP16.
     | {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"}
+    # Without an attribute they give the type they read, which no variable says.
+    | {"EyeLike", "RandomNormalLike", "RandomUniformLike"}
     # The bits themselves are read.
     | {"BitCast"}
     # ONNX Runtime has no FP16 form of them, and stacked ones end its process.
@@ -97,13 +99,16 @@ def _casts_to_float(node: ir.Node) -> bool:
 
 
 def _loses(node: ir.Node) -> bool:
-    """Whether the node scatters with a sum or product, or hands out an attention's scores, masked ones among them.
+    """Whether it is a form of its operator that FP16 spoils, or that ONNX Runtime cannot compute in FP16.
 
-    ONNX Runtime has no FP16 form of the first; the second would be FP16's lowest number instead of FP32's.
+    Scattering with a sum or product; attention that hands out its scores, masked ones among them; batch statistics.
     """
-    reduction = node.attributes.get("reduction")
-    scatters = node.op_type.startswith("Scatter") and reduction is not None and reduction.as_string() != "none"
-    return scatters or (node.op_type == "Attention" and len(node.outputs) > 3 and bool(node.outputs[3].name))
+    reduction, training = node.attributes.get("reduction"), node.attributes.get("training_mode")
+    if node.op_type.startswith("Scatter"):
+        return reduction is not None and reduction.as_string() != "none"
+    if node.op_type == "BatchNormalization":
+        return training is not None and training.as_int() == 1
+    return node.op_type == "Attention" and len(node.outputs) > 3 and bool(node.outputs[3].name)
 
 
 def _has_graph(node: ir.Node) -> bool:
