@@ -47,6 +47,15 @@ def written(op_type: str, opset: int) -> Iterator[Example]:
         "SequenceLength": "s = SequenceConstruct(a, x)  n = SequenceLength(s)  f = Cast<to=1>(n)  r = Mul(a, f)",
         "ConcatFromSequence": "s = SequenceConstruct(a, x)  c = ConcatFromSequence<axis=1>(s)  r = ReduceMean(c)",
     }
+    texts |= {
+        "CumSum": "r = CumSum(a, zero)",
+        "Einsum": 'r = Einsum<equation="ij,ij->ij">(a, x)',
+        "Equal": "e = Equal(a, x)  f = Cast<to=1>(e)  r = Mul(a, f)",
+        "NonZero": "n = NonZero(a)  r = Cast<to=1>(n)",
+        "OptionalHasElement": "o = Optional(a)  h = OptionalHasElement(o)  f = Cast<to=1>(h)  r = Mul(a, f)",
+        "SequenceInsert": texts["SequenceEmpty"],
+        "Trilu": "r = Trilu(a)",
+    }
     if opset < 18:  # where the axes are an attribute
         texts |= {f"Reduce{name}": f"r = Reduce{name}<axes=[1]>(a)" for name in ("L1", "L2", "Mean", "SumSquare")}
         texts |= {f"Reduce{name}": f"p = Abs(a)  r = Reduce{name}<axes=[1]>(p)" for name in ("LogSum", "LogSumExp")}

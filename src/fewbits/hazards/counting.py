@@ -39,8 +39,10 @@ def largest_whole(value: ir.Value | None, depth: int = 0) -> float:
 def _made(node: ir.Node, value: ir.Value, of: Bound) -> float:
     everything = [of(index) for index in range(len(node.inputs))] if node.op_type in _OF_ALL else []
     match node.op_type:
-        case "Shape" | "Size" | "NonZero" | "ArgMax" | "ArgMin" | "TopK":
+        case "Shape" | "Size" | "NonZero":
             return _sizes(node)
+        case "ArgMax" | "ArgMin" | "TopK":
+            return _along_axis(node)
         case "Gather" if _of_shape(node) is not None:
             return _of_shape(node) or 0.0
         case "Cast" | "CastLike":
@@ -78,12 +80,20 @@ _FLOATS = frozenset({None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.D
 
 
 def _sizes(node: ir.Node) -> float:
-    """Sizes and positions of the first input: at most its largest axis, of ``Size`` their product."""
+    """Sizes of the first input, and positions in it: at most its largest axis, of ``Size`` their product."""
     shape = None if node.inputs[0] is None else queries.dims(node.inputs[0])
     if shape is None or None in shape:
         return math.inf
     sizes = [float(size) for size in shape if size is not None]
     return math.prod(sizes) if node.op_type == "Size" else max(sizes, default=0.0)
+
+
+def _along_axis(node: ir.Node) -> float:
+    """A position along the axis that the node searches."""
+    shape = None if node.inputs[0] is None else queries.dims(node.inputs[0])
+    axis = node.attributes.get("axis")
+    size = shape[axis.as_int() if axis is not None else -1 if node.op_type == "TopK" else 0] if shape else None
+    return math.inf if size is None else float(size)
 
 
 def _of_shape(node: ir.Node) -> float | None:
