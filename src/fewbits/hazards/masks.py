@@ -6,6 +6,7 @@ FP32 still tells its scores apart.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -60,4 +61,4 @@ def _largest(node: ir.Node) -> float:
 
 
 def _step(number: float) -> float:
-    return float(np.spacing(np.float16(number)))
+    return FP16.epsilon * 2.0 ** math.floor(math.log2(number))
