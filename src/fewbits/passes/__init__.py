@@ -8,6 +8,7 @@ from typing import Final
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from fewbits.graph.element_types import mend_types
 from fewbits.graph.names import unique_names
 from fewbits.passes.cancel_transposes import cancel_transposes
 from fewbits.passes.fold_after import fold_after
@@ -60,3 +61,4 @@ def _tidy(model: ir.Model) -> None:
         common.ShapeInferencePass(),
     ):
         function(model)
+    mend_types(model)

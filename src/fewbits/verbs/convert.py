@@ -34,13 +34,15 @@ from fewbits.passes import simplify
 from fewbits.passes.fix_shapes import fix_shapes
 from fewbits.passes.half_io import half_io
 from fewbits.passes.rounded import rounded
-from fewbits.passes.to_half import compute_fp16, store_half
+from fewbits.passes.to_half import compute_fp16, overflowing, store_half
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, about, check_kept, open_model, open_test_data
 from fewbits.verbs.target import resolve
 
 _TRIALS = 3
 _DATA_SAMPLES = 8
+# Ranges settle within a few dozen samples.
+_RANGE_SAMPLES = 64
 # An FP16 file whose FP32 twin, with a rounding behind every operator, is not run any more.
 _MOST_BYTES = 1 << 29
 
@@ -88,7 +90,8 @@ def convert(
         device: the one the file is for; a retired one (MYRIAD, HDDL, …) gets FP16 IR and a warning.
         input_shapes: fixes free sizes, each as ``name:1,3,224,224``.
         keep_io: False gives an FP16 model FP16 inputs and outputs; otherwise they stay FP32.
-        data: real input to check on besides; eight samples of it where it does not say how many.
+        data: real input to check on besides; eight samples of it where it does not say how many. Its ranges, on
+            64 samples, decide what an FP16 model keeps in FP32.
 
     Raises:
         InputError: the model or an option is wrong, or ``out`` cannot be written.
@@ -128,9 +131,9 @@ def convert(
         target = scratch / out.name
         try:
             with about(path):
-                made = _to(simple, to, is_ir=is_ir, keep_io=keep_io)
+                made = _to(simple, to, _hazards(simple, to, data, progress), is_ir=is_ir, keep_io=keep_io)
                 if is_ir:
-                    save_ir(made, target, fp16=to == "fp16", half_io=not keep_io)
+                    save_ir(made, target, fp16=to == "fp16" and made is simple, half_io=not keep_io)
                 else:
                     save_onnx(made, target)
                 # Gigabytes of weights are not held beside an engine's copy of them.
@@ -167,12 +170,28 @@ def _feeds(model: ir.Model, data: DataOptions | None, progress: Progress) -> dic
     return feeds
 
 
-def _to(model: ir.Model, to: str, *, is_ir: bool, keep_io: bool) -> ir.Model:
-    if to == "bf16":
-        return store_half(model, ir.DataType.BFLOAT16)
-    if to == "fp32" or is_ir:
+def _hazards(model: ir.Model, to: str, data: DataOptions | None, progress: Progress) -> tuple[hazards.Finding, ...]:
+    """Where 16 bits go wrong: by the ranges on the data where there are some, else by the graph alone."""
+    if to == "fp32":
+        return ()
+    if data is None or data.data is None:
+        return hazards.check(model)
+    dataset = open_test_data(data, queries.specs(model.graph.inputs), Progress())
+    chosen = take(dataset, min(data.samples or _RANGE_SAMPLES, len(dataset)), data.seed)
+    return hazards.judged(model, stream(chosen, workers=1), progress)
+
+
+def _to(model: ir.Model, to: str, findings: tuple[hazards.Finding, ...], *, is_ir: bool, keep_io: bool) -> ir.Model:
+    """The model in the format asked for; itself where it is FP32, or OpenVINO can compress it when it writes it."""
+    if to == "fp32":
         return model
-    half = compute_fp16(model, keep=hazards.unsafe_nodes(hazards.check(model)))
+    exact = hazards.unsafe_constants(model, findings, to)
+    if to == "bf16":
+        return store_half(model, ir.DataType.BFLOAT16, exact=exact)
+    if is_ir:
+        # OpenVINO compresses all constants but those of which three quarters leave FP16's range; it clamps the others.
+        return store_half(model, ir.DataType.FLOAT16, exact=exact) if exact or overflowing(model) else model
+    half = compute_fp16(model, keep=hazards.unsafe_nodes(findings))
     return half if keep_io else half_io(half)
 
 
