@@ -82,16 +82,12 @@ class Original:
         """
         with tempfile.TemporaryDirectory(prefix="fewbits-") as folder:
             source = self._file(Path(folder), reach, seed)
-            shapes = tuple(self.shapes.items()) if self.kind in _BY_OPENVINO else ()
-            try:
-                session = engine.compile(source, Options(shapes=shapes))
-            except (UnsupportedError, InputError, KeyError) as error:
-                raise EngineError(f"{engine.name} cannot compile it: {error}") from error
+            runner = _Runner(engine, source, self.inputs, self.outputs)
             rng = np.random.default_rng(seed)
             try:
-                yield lambda feed: self._run(session, _moved_inputs(feed, reach, rng))
+                yield lambda feed: runner.run(_moved_inputs(feed, reach, rng))
             finally:
-                session.close()
+                runner.close()
 
     def _file(self, folder: Path, reach: float, seed: int) -> Path:
         if self.kind is Kind.ONNX:
@@ -102,11 +98,40 @@ class Original:
         save_onnx(self.read(), folder / "read.onnx")
         return write_edited(folder / "read.onnx", folder, Edit(reach, seed)) if reach else folder / "read.onnx"
 
-    def _run(self, session: Session, feed: Arrays) -> Arrays:
+
+class _Runner:
+    """Runs one file on feeds of any size.
+
+    OpenVINO compiles for each size anew: given free sizes its kernels read beyond an array rather than refuse sizes
+    that contradict each other.
+    """
+
+    def __init__(self, engine: Engine, source: Path, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        self._engine, self._source, self._inputs, self._outputs = engine, source, inputs, outputs
+        self._fixed = engine.name == "openvino"
+        self._session = self._compiled(())
+        self._shapes: dict[str, tuple[int, ...]] = {}
+
+    def run(self, feed: Arrays) -> Arrays:
         """Names are the frontend's; where the engine has others, the order tells."""
-        given = _renamed(feed, self.inputs, [spec.name for spec in session.inputs])
-        found = session.run(given)
-        return flat(_renamed(found, [spec.name for spec in session.outputs], self.outputs))
+        given = _renamed(feed, self._inputs, [spec.name for spec in self._session.inputs])
+        shapes = {name: array.shape for name, array in given.items()}
+        if self._fixed and shapes != self._shapes:
+            self._shapes = {}
+            fresh = self._compiled(tuple(shapes.items()))
+            self._session.close()
+            self._session, self._shapes = fresh, shapes
+        found = self._session.run(given)
+        return flat(_renamed(found, [spec.name for spec in self._session.outputs], self._outputs))
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _compiled(self, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> Session:
+        try:
+            return self._engine.compile(self._source, Options(shapes=shapes))
+        except (UnsupportedError, InputError, KeyError) as error:
+            raise EngineError(f"{self._engine.name} cannot compile it: {error}") from error
 
 
 def _renamed(arrays: Mapping[str, Any], names: Sequence[str], wanted: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -62,7 +63,8 @@ def truths(plan: Plan) -> Iterator[Truth]:
     Raises:
         InputError: it has free sizes, and none that were tried suit it.
     """
-    unsuited, given = False, False
+    given = False
+    free = [one for one in plan.inputs or () if not all(isinstance(size, int) for size in one.sizes)]
     for engine in plan.original.engines() if plan.inputs is not None else ():
         try:
             found, drawn = _run(plan, engine)
@@ -71,16 +73,17 @@ def truths(plan: Plan) -> Iterator[Truth]:
         if found:
             given = True
             yield Truth(plan.original, plan.original.label(engine), engine, found, drawn)
-        else:
-            unsuited = True
-    if given:
-        return
-    free = [one for one in plan.inputs or () if not all(isinstance(size, int) for size in one.sizes)]
-    if unsuited and free:
-        text = ",".join(str(size if isinstance(size, int) else "N") for size in free[0].sizes)
-        what = f"its free sizes have to agree with one another, and none that were tried do ({_described(free)})"
-        raise InputError(what, where=str(plan.original.path), fix=f"fix them with --input-shape {free[0].name}:{text}")
-    yield Truth(plan.original, NOTHING, None, ())
+        elif free and not given:
+            raise _unsuited(plan.original.path, free)
+    if not given:
+        yield Truth(plan.original, NOTHING, None, ())
+
+
+def _unsuited(path: Path, free: Sequence[ModelInput]) -> InputError:
+    described = "; ".join(f"{one.name}: {', '.join(str(size or '?') for size in one.sizes)}" for one in free)
+    what = f"its free sizes have to agree with one another, and none that were tried do ({described})"
+    text = ",".join(str(size if isinstance(size, int) else "N") for size in free[0].sizes)
+    return InputError(what, where=str(path), fix=f"fix them with --input-shape {free[0].name}:{text}")
 
 
 def _run(plan: Plan, engine: Engine) -> tuple[tuple[Case, ...], frozenset[str]]:
@@ -96,7 +99,3 @@ def _run(plan: Plan, engine: Engine) -> tuple[tuple[Case, ...], frozenset[str]]:
                 if name.split("[")[0] in plan.drawn and (other.shape != array.shape or (other != array).any()):
                     drawn.add(name)
     return found, frozenset(drawn)
-
-
-def _described(inputs: Sequence[ModelInput]) -> str:
-    return "; ".join(f"{one.name}: {', '.join(str(size or '?') for size in one.sizes)}" for one in inputs)
