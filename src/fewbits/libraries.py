@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from typing import Any
@@ -30,7 +31,21 @@ def openvino() -> Any:
 
 def openvino_sentence(error: Exception) -> str:
     """The sentence that helps in an OpenVINO error, without the places in its source."""
+    if lacks := _not_implemented(str(error)):
+        return lacks
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # OpenVINO leads with "Exception from src/...:123:"; the sentence that helps comes after it.
     useful = [line for line in lines if not line.startswith(("Exception from", "Check '"))]
     return " ".join((useful or lines or [type(error).__name__])[:3])[:300]
+
+
+def _not_implemented(text: str) -> str:
+    """What OpenVINO lacks: ``it does not implement Pad (Unsupported padding mode: [wrap])``; or nothing."""
+    if none := re.search(r"No conversion rule found for operations: (.+)", text):
+        return f"it does not implement {_without_opset(none[1])}"
+    failed = re.search(r"-- (\S+) with a message:\n(?:.*Exception from [^\n]*\n)?([^\n]*)", text)
+    return f"it does not implement {_without_opset(failed[1])} ({failed[2].strip().rstrip('.')})" if failed else ""
+
+
+def _without_opset(names: str) -> str:
+    return re.sub(r"-\d+\b", "", names.strip())

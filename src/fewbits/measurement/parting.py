@@ -38,8 +38,18 @@ class Parting:
         return f"{self.op_type} '{self.node}' is computed otherwise"
 
 
-def parting(model: ir.Model, samples: Sequence[Sample], one: Engine, other: Engine, options: Options) -> Parting | None:
+def parting(
+    model: ir.Model,
+    samples: Sequence[Sample],
+    one: Engine,
+    other: Engine,
+    options: Options,
+    least_db: float = FP32_DB,
+) -> Parting | None:
     """Find the operator; None where each one alone agrees, as engines fuse otherwise when asked for inner values.
+
+    Args:
+        least_db: what results that agree have at least.
 
     Raises:
         EngineError: one of the engines cannot run the model with its inner values as outputs.
@@ -50,7 +60,7 @@ def parting(model: ir.Model, samples: Sequence[Sample], one: Engine, other: Engi
     for node in model.graph:
         names = [v.name or "" for v in node.outputs if v.name in mine[0]]
         worst = min((_agree_db(name, mine, theirs) for name in names), default=np.inf)
-        if worst < FP32_DB:
+        if worst < least_db:
             return Parting(
                 node_name(node), node.op_type, _wrong(model, node, names, samples, (one, mine), (other, theirs))
             )

@@ -101,13 +101,15 @@ def show_converted(result: Converted) -> None:
             f"({ratio:.0%}), {result.nodes_before} → {result.nodes_after} nodes."
         )
     )
+    counted = {"random": "random inputs", "data": "samples of the data"}
     for found in result.deviations:
-        what = f"{found.samples} {'random inputs' if found.inputs == 'random' else 'samples of the data'}"
+        what = f"{found.samples} {counted[found.inputs]}" if found.inputs in counted else found.inputs
         if found.max_abs == 0:
             said = "no output differs by a bit"
         else:
             said = f"{found.sqnr_db:.1f} dB at output {found.output}, largest difference {found.max_abs:.3g}"
         _console().print(Text(f"Against the original on {what}: {said}."))
+    _console().print(Text(f"Held against {result.truth}."))
 
 
 def show_comparison(result: Comparison, count: int = 15) -> None:
