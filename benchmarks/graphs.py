@@ -15,7 +15,6 @@ import faulthandler
 import json
 import multiprocessing
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -197,18 +196,10 @@ def campaign(seeds: Iterator[int], workers: int, folder: Path, job: str = "judge
         shutil.rmtree(room, ignore_errors=True)
 
 
-def bucket(why: str) -> str:
-    """The sentence without what belongs to one graph: names, numbers, shapes."""
-    short = re.sub(r"/[\w/.+-]*/graph\.onnx: ", "", why)
-    short = re.sub(r"/[\w/.+-]+/", "…/", short)
-    short = re.sub(r"\([\w./ -]+\)", "(…)", short)
-    short = re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "#", short)
-    short = re.sub(r"(input|output|at|of|in|name|Name:|Add|node) '?[\w./#:-]*#[\w./#:-]*'?", r"\1 …", short)
-    return short[:160]
-
-
 def summarise(records: list[Record]) -> str:
     """What came of all graphs, by file, and the failures by kind with the seeds that show them."""
+    from tests.graphs.judge import bucket
+
     files: dict[str, collections.Counter[str]] = {}
     kinds: dict[tuple[str, str, str], list[int]] = {}
     for record in records:

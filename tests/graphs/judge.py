@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
@@ -47,6 +48,31 @@ class Verdict:
     why: str = ""
     sqnr_db: float = math.inf
     warned: bool = False
+
+    @property
+    def kind(self) -> str:
+        """File, verdict and the sentence without what belongs to one graph."""
+        return f"{self.file} {self.verdict} {bucket(self.why)}"
+
+
+_PLACES = (
+    (r"\S*graph\.onnx: |\S*(fp32|fp16|bf16)\.(onnx|xml): ", ""),
+    (r"\(/[^()]*\)|\S*/\S*/\S*", "…"),
+    (r"(while running \w+).*", r"\1"),
+    (r"wasn't fully converted\..*", "wasn't fully converted"),
+    (r"-?(inf|\d+\.\d+) dB at \S+", "# dB"),
+    (r"\b(input|output|node|Name:|name|value|shape of|of input|array|definition of) ('[^']*'|\(\S*\)|[\w./:-]+)", r"\1 …"),
+    (r"--input-shape \S+", "--input-shape …"),
+    (r"\[[\d, N]*\]", "[…]"),
+    (r"-?\d+(\.\d+)?(e-?\d+)?", "#"),
+)
+
+
+def bucket(why: str) -> str:
+    """A sentence without names, numbers and shapes."""
+    for pattern, text in _PLACES:
+        why = re.sub(pattern, text, why)
+    return why[:170]
 
 
 @dataclass

@@ -48,7 +48,7 @@ class _Sums:
     def add(self, wanted: Array, got: Array) -> None:
         with np.errstate(all="ignore"):
             s, n = wanted.astype(np.float64) ** 2, (wanted.astype(np.float64) - got.astype(np.float64)) ** 2
-        n[wanted == got] = 0.0  # infinities that are meant
+        n = np.where(wanted == got, 0.0, n)  # infinities that are meant
         self.signal += float(s[np.isfinite(s)].sum())
         self.noise += float(n.sum())
         for axis in {1, wanted.ndim - 1} if wanted.ndim > 1 else set():
