@@ -28,16 +28,13 @@ from typing import Any
 HANG_S = 60
 # A worker starts anew after so many graphs, so that what engines keep does not add up.
 LIFE = 400
-# Every so many graphs method and corrections are left to calibrate, as a person would; others name them, which is quicker.
-FULL_EVERY = 5
-METHODS = ("minmax", "mse", "percentile", "entropy")
 Record = dict[str, Any]
 
 
 def record_of(seed: int, folder: Path) -> Record:
     """One graph through every verb."""
     from tests.graphs.generator import graph
-    from tests.graphs.judge import Case, NotJudged, judge
+    from tests.graphs.judge import Case, NotJudgedError, judge
     from tests.graphs.steps import all_nodes
 
     start = time.monotonic()
@@ -50,12 +47,10 @@ def record_of(seed: int, folder: Path) -> Record:
     }
     try:
         case = Case(drawn, folder, seed)
-        full = seed % FULL_EVERY == 0
-        method = "auto" if full else METHODS[seed % len(METHODS)]
-        for found in judge(case, method=method, correct="auto" if full else "none"):
+        for found in judge(case):
             db = found.sqnr_db if abs(found.sqnr_db) < 1e4 else None
             record["verdicts"].append([found.file, found.verdict, found.why, db, found.warned])
-    except NotJudged as error:
+    except NotJudgedError as error:
         record["not_judged"] = str(error)[:300]
     record["seconds"] = round(time.monotonic() - start, 3)
     return record
@@ -63,10 +58,11 @@ def record_of(seed: int, folder: Path) -> Record:
 
 def chosen_of(seed: int, folder: Path) -> Record:
     """One graph through ``choose``, with eight samples."""
+    from tests.graphs.generator import graph
+    from tests.graphs.judge import Case, NotJudgedError
+
     import fewbits
     from fewbits.errors import FewbitsError
-    from tests.graphs.generator import graph
-    from tests.graphs.judge import Case, NotJudged
 
     record: Record = {"seed": seed, "ops": [], "verdicts": []}
     try:
@@ -77,10 +73,12 @@ def chosen_of(seed: int, folder: Path) -> Record:
             case.path, fewbits.DataOptions(data=case.data), out=folder / "run", time_budget_s=20, threads=1
         )
         record["verdicts"].append(["choose", "right", f"{decision.chosen}: {decision.reason}"[:200], None, False])
-    except NotJudged as error:
+    except NotJudgedError as error:
         record["not_judged"] = str(error)[:300]
     except FewbitsError as error:
-        record["verdicts"].append(["choose", "refused" if error.exit_code > 1 else "fault", str(error)[:400], None, False])
+        record["verdicts"].append(
+            ["choose", "refused" if error.exit_code > 1 else "fault", str(error)[:400], None, False]
+        )
     except Exception as error:
         record["verdicts"].append(["choose", "fault", f"{type(error).__name__}: {error}"[:400], None, False])
     return record
@@ -105,7 +103,11 @@ def work(connection: Connection, core: int, folder: str, job: str) -> None:
         try:
             record = one(seed, case)
         except Exception as error:  # the judge itself
-            record = {"seed": seed, "ops": [], "verdicts": [["judge", "fault", f"{type(error).__name__}: {error}", None, False]]}
+            record = {
+                "seed": seed,
+                "ops": [],
+                "verdicts": [["judge", "fault", f"{type(error).__name__}: {error}", None, False]],
+            }
         shutil.rmtree(case, ignore_errors=True)
         connection.send(record)
 
@@ -166,7 +168,9 @@ class Worker:
         self.process = None
 
 
-def campaign(seeds: Iterator[int], workers: int, folder: Path, job: str = "judge", limit_s: float = HANG_S) -> Iterator[Record]:
+def campaign(
+    seeds: Iterator[int], workers: int, folder: Path, job: str = "judge", limit_s: float = HANG_S
+) -> Iterator[Record]:
     """Records as they come; a seed that kills or hangs its worker is one as well."""
     scratch = Path("/dev/shm") if Path("/dev/shm").is_dir() else folder
     room = Path(tempfile.mkdtemp(prefix="graphs-", dir=scratch))
@@ -212,7 +216,10 @@ def summarise(records: list[Record]) -> str:
     judged = [record for record in records if "not_judged" not in record]
     lines = [f"{len(records)} graphs, {len(judged)} judged, {sum(r.get('seconds', 0) for r in records):.0f} s in all"]
     for file, counter in sorted(files.items()):
-        lines.append(f"  {file:12} " + "  ".join(f"{name} {counter[name]}" for name in ("right", "wrong", "fault", "refused", "warned")))
+        lines.append(
+            f"  {file:12} "
+            + "  ".join(f"{name} {counter[name]}" for name in ("right", "wrong", "fault", "refused", "warned"))
+        )
     for wanted in ("fault", "wrong", "refused"):
         lines.append(f"\n{wanted}")
         found = [(seeds, key) for key, seeds in kinds.items() if key[0] == wanted]

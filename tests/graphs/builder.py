@@ -19,7 +19,7 @@ F32 = np.dtype(np.float32)
 I64 = np.dtype(np.int64)
 
 
-class NoFit(Exception):
+class NoFitError(Exception):
     """A recipe finds nothing in scope that it could read, or drew what does not run."""
 
 
@@ -47,7 +47,9 @@ class Value:
     @property
     def dims(self) -> tuple[int | None, ...]:
         """Sizes, None where the probes differ."""
-        return tuple(sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(p.shape for p in self.probes), strict=True))
+        return tuple(
+            sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(p.shape for p in self.probes), strict=True)
+        )
 
     @property
     def is_float(self) -> bool:
@@ -127,11 +129,11 @@ class Builder:
 
     def since(self, opset: int) -> None:
         if self.opset < opset:
-            raise NoFit
+            raise NoFitError
 
     def need(self, condition: object) -> None:
         if not condition:
-            raise NoFit
+            raise NoFitError
 
     def pick(self, fits: Callable[[Value], bool] = lambda v: v.is_float, *, constants: bool = False) -> Value:
         """A value in scope, most often the latest that fits."""
@@ -150,7 +152,9 @@ class Builder:
         if self.style.names == "paths":
             base = f"/block.{len(self.steps)}/{hint}_output_0"
         elif self.style.names == "hostile" and self.scope:
-            suffix = self.one_of("_scale", "_zero_point", "_quantized", "_dequantized", "_scale_1", "_fp16", "_cast", "")
+            suffix = self.one_of(
+                "_scale", "_zero_point", "_quantized", "_dequantized", "_scale_1", "_fp16", "_cast", ""
+            )
             base = f"{self.one_of(*self.scope[-3:]).name}{suffix}" if suffix else hint
         name, count = base, 0
         while name in self.taken:
@@ -185,7 +189,12 @@ class Builder:
         return self.const(numbers, np.int64, "axes")
 
     def node(
-        self, kind: str, inputs: Sequence[Value | str | None], outputs: Sequence[str], domain: str = "", **attributes: Any
+        self,
+        kind: str,
+        inputs: Sequence[Value | str | None],
+        outputs: Sequence[str],
+        domain: str = "",
+        **attributes: Any,
     ) -> onnx.NodeProto:
         names = [v.name if isinstance(v, Value) else v or "" for v in inputs]
         while names and not names[-1]:
@@ -210,7 +219,7 @@ class Builder:
             anything: whether its numbers may be large, tiny or not finite.
 
         Raises:
-            NoFit: ONNX Runtime does not run it.
+            NoFitError: ONNX Runtime does not run it.
         """
         names = [self.fresh(kind.lower()) for _ in range(outputs)]
         found = self.run([self.node(kind, inputs, names, domain, **attributes)], names, anything=anything)
@@ -231,7 +240,7 @@ class Builder:
             try:
                 results.append(step.run(self.opset, {name: self.known[name].probes[index] for name in step.inputs}))
             except Exception as error:  # pybind raises several types of its own
-                raise NoFit(str(error)) from error
+                raise NoFitError(str(error)) from error
         self.steps.append(step)
         self.functions += functions
         constant = all(self.known[name].constant for name in step.inputs)
@@ -252,12 +261,12 @@ class Builder:
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """Everything a recipe adds, or nothing of it where it raises NoFit."""
+        """Everything a recipe adds, or nothing of it where it raises NoFitError."""
         marks = [(part, len(part)) for part in (self.inputs, self.steps, self.initializers, self.functions, self.scope)]
         known, taken = dict(self.known), set(self.taken)
         try:
             yield
-        except NoFit:
+        except NoFitError:
             for part, length in marks:
                 del part[length:]
             self.known, self.taken = known, taken
@@ -267,7 +276,9 @@ class Builder:
         count = len(self.steps)
         node.name = {"unnamed": "", "paths": f"/block.{count}/{node.op_type}"}.get(self.style.names, f"n{count}")
         if self.style.names == "hostile" and node.input and node.input[0]:
-            node.name = f"{node.input[0]}_{self.one_of('QuantizeLinear', 'DequantizeLinear', 'quantized', 'Cast')}{count}"
+            node.name = (
+                f"{node.input[0]}_{self.one_of('QuantizeLinear', 'DequantizeLinear', 'quantized', 'Cast')}{count}"
+            )
 
     def _check(self, value: Value, anything: bool) -> None:
         """Numbers stay moderate: what explodes, vanishes or is not a number is no test of anything."""

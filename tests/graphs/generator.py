@@ -1,4 +1,4 @@
-"""Draw a graph: a few inputs, two to eight recipes, at least one layer with weights, and what is left unread as outputs."""
+"""Draw a graph: a few inputs, two to eight recipes, a layer with weights among them, and outputs: what is unread."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from .builder import Builder, Input, NoFit, Style
+from .builder import Builder, Input, NoFitError, Style
 from .recipes import COMPUTE, FAMILIES
 from .steps import Array, Step, as_element_type, opset_imports
 
@@ -45,7 +45,8 @@ class Drawn:
         """The ONNX model; free dimensions of outputs have no name."""
         opset = self.style.opset
         inputs = [
-            helper.make_tensor_value_info(i.name, as_element_type(self.known[i.name]), list(i.dims)) for i in self.inputs
+            helper.make_tensor_value_info(i.name, as_element_type(self.known[i.name]), list(i.dims))
+            for i in self.inputs
         ]
         outputs = [
             helper.make_tensor_value_info(name, as_element_type(self.known[name]), [None] * self.known[name].ndim)
@@ -56,7 +57,9 @@ class Drawn:
         graph = helper.make_graph(self.nodes, "graph", inputs, outputs, list(self.initializers))
         inner = [node for function in self.functions for node in function.node]
         imports = opset_imports(opset, [*self.nodes, *inner])
-        return helper.make_model(graph, opset_imports=imports, ir_version=self._ir_version, functions=list(self.functions))
+        return helper.make_model(
+            graph, opset_imports=imports, ir_version=self._ir_version, functions=list(self.functions)
+        )
 
     @property
     def _ir_version(self) -> int:
@@ -64,7 +67,11 @@ class Drawn:
             return 10 if self.style.opset >= 21 else 8
         if self.style.constants == "ir3":
             return 3
-        oldest = next(ir for last, ir in ((8, 3), (9, 4), (10, 5), (11, 6), (14, 7), (18, 8), (20, 9), (22, 10), (99, 11)) if self.style.opset <= last)
+        oldest = next(
+            ir
+            for last, ir in ((8, 3), (9, 4), (10, 5), (11, 6), (14, 7), (18, 8), (20, 9), (22, 10), (99, 11))
+            if self.style.opset <= last
+        )
         return max(oldest, 4)
 
     @property
@@ -95,7 +102,7 @@ def draw(random: Random) -> Drawn:
     """A graph that ONNX Runtime runs.
 
     Raises:
-        NoFit: what was drawn came to nothing.
+        NoFitError: what was drawn came to nothing.
     """
     opset = random.choice(OPSETS)
     constants = random.choice(("initializer", "initializer", "node", "mixed", *(["ir3", "ir3"] if opset <= 9 else [])))
@@ -117,7 +124,7 @@ def draw(random: Random) -> Drawn:
         must = layers == 0 and place >= 1
         layers += _recipe(b, compute=must or random.random() < 0.2)
     if not layers and random.random() < 0.9 and not _recipe(b, compute=True):
-        raise NoFit("no layer with weights")
+        raise NoFitError("no layer with weights")
     return _finish(b)
 
 
@@ -134,7 +141,11 @@ def _inputs(b: Builder, batch: int | str, free: bool) -> None:
         "bare": b.one_of([3, 8, 8], [12], [5, 6], [2, 3, 4]),
     }
     first = dims[kind]
-    b.add_input({"ids": "ids", "image": b.one_of("x", "input", "images", "image.1")}.get(kind, "x"), first, "ids64:16" if kind == "ids" else "f32")
+    b.add_input(
+        {"ids": "ids", "image": b.one_of("x", "input", "images", "image.1")}.get(kind, "x"),
+        first,
+        "ids64:16" if kind == "ids" else "f32",
+    )
     if kind == "image" and b.chance(0.06):
         b.inputs.clear(), b.scope.clear(), b.known.clear()
         b.add_input("x", first, b.one_of("uint8", "f16", "f64"))
@@ -172,9 +183,13 @@ def _recipe(b: Builder, *, compute: bool) -> bool:
                 if all(v.constant for v in values):
                     b.need(b.chance(0.2))
                 b.scope += values
-        except NoFit:
+        except NoFitError:
             continue
-        return compute or table is COMPUTE or any(n.op_type in ("Conv", "Gemm", "MatMul") for s in b.steps[-4:] for n in s.nodes)
+        return (
+            compute
+            or table is COMPUTE
+            or any(n.op_type in ("Conv", "Gemm", "MatMul") for s in b.steps[-4:] for n in s.nodes)
+        )
     return False
 
 
@@ -182,7 +197,7 @@ def _finish(b: Builder) -> Drawn:
     read = {name for step in b.steps for name in step.inputs}
     names = [v.name for v in b.scope if v.name not in read and not _is_input(b, v.name)]
     if not names:
-        raise NoFit("nothing is left unread")
+        raise NoFitError("nothing is left unread")
     read_too = [v.name for v in b.scope if v.name in read and not v.constant and not _is_input(b, v.name)]
     if read_too and b.chance(0.15):
         names.append(b.one_of(*read_too))
@@ -191,7 +206,7 @@ def _finish(b: Builder) -> Drawn:
     b.random.shuffle(names)
     used = [i for i in b.inputs if i.name in read or i.name in names or b.chance(0.1)]
     if not used:
-        raise NoFit("no input is read")
+        raise NoFitError("no input is read")
     known = {name: b.known[name].probes[0] for name in (*names, *(i.name for i in used))}
     style = replace(b.style)
     return Drawn(style, tuple(used), tuple(b.steps), tuple(b.initializers), tuple(b.functions), tuple(names), known)
@@ -207,5 +222,5 @@ def graph(seed: int) -> Drawn:
     while True:
         try:
             return draw(random)
-        except NoFit:
+        except NoFitError:
             continue

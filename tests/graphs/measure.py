@@ -60,7 +60,13 @@ class _Sums:
 
     @property
     def unit_db(self) -> float:
-        found = [decibel(s, n) for one, other in self.units.values() for s, n in zip(one, other, strict=True)]
+        """Noise below what FP32 rounds of the output as a whole is none."""
+        floor = self.signal * 1e-13
+        found = [
+            decibel(s, n if n > floor else 0.0)
+            for one, other in self.units.values()
+            for s, n in zip(one, other, strict=True)
+        ]
         return min(found, default=math.inf)
 
 

@@ -90,7 +90,9 @@ class Step:
 
     def _model(self, opset: int, values: Mapping[str, Array]) -> onnx.ModelProto:
         inputs = [
-            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values[name].dtype), [None] * values[name].ndim)
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(values[name].dtype), [None] * values[name].ndim
+            )
             for name in self.inputs
         ]
         outputs = [helper.make_value_info(name, onnx.TypeProto()) for name in self.outputs]

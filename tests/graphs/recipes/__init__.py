@@ -1,4 +1,4 @@
-"""How operators get into a graph: a file a family, a table in each; a recipe reads values in scope and adds new ones."""
+"""How operators get into a graph: a file a family, a table in each; a recipe reads values in scope and adds others."""
 
 from __future__ import annotations
 

@@ -161,7 +161,12 @@ def decoder(b: Builder) -> Value:
     x = _image(b)
     small = b.op("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
     b.need(all(p.shape[2] % 2 == 0 and p.shape[3] % 2 == 0 for p in x.probes))
-    y = b.op("Resize", _conv(b, small, 4), None if b.opset >= 13 else b.const([], hint="roi"), b.const([1, 1, 2, 2], hint="scales"))
+    y = b.op(
+        "Resize",
+        _conv(b, small, 4),
+        None if b.opset >= 13 else b.const([], hint="roi"),
+        b.const([1, 1, 2, 2], hint="scales"),
+    )
     return _conv(b, b.op("Concat", x, y, axis=1), 5)
 
 

@@ -78,7 +78,9 @@ def masked_softmax(b: Builder) -> Value:
 def by_input_mask(b: Builder) -> Value:
     """A mask of 0 and 1 that is an input."""
     x = b.pick(lambda v: v.is_float and v.rank >= 2)
-    masks = [v for v in b.scope if v.name.startswith("mask") and v.rank <= x.rank and v.shape[: v.rank] == x.shape[: v.rank]]
+    masks = [
+        v for v in b.scope if v.name.startswith("mask") and v.rank <= x.rank and v.shape[: v.rank] == x.shape[: v.rank]
+    ]
     b.need(masks)
     mask = b.one_of(*masks)
     if mask.dtype == np.bool_:

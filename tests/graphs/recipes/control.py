@@ -34,7 +34,7 @@ def if_else(b: Builder) -> Value:
         count = b.op("Size", b.op("Shape", x))
         condition = b.op("Greater" if b.opset >= 9 else "Equal", count, b.const(2, np.int64, "two"))
     else:
-        total = b.op("ReduceMax", x, keepdims=0) if b.opset < 18 else b.op("ReduceMax", x, keepdims=0)
+        total = b.op("ReduceMax", x, keepdims=0)
         condition = b.op("Greater", total, b.const(-5.0, hint="c"))
     y = b.fresh("chosen")
     branches = {}
@@ -52,7 +52,10 @@ def loop(b: Builder) -> Any:
     y = b.fresh("carried")
     names = [f"{y}_{part}" for part in ("i", "cond_in", "in", "cond_out", "out")]
     i, cond_in, inner, cond_out, out = names
-    nodes = [helper.make_node("Identity", [cond_in], [cond_out]), *_body(b, x, inner, out, b.one_of("Tanh", "Mul", "Relu"))]
+    nodes = [
+        helper.make_node("Identity", [cond_in], [cond_out]),
+        *_body(b, x, inner, out, b.one_of("Tanh", "Mul", "Relu")),
+    ]
     outputs, results = [_info(cond_out, kind=9), _info(out, x)], [y]
     if b.chance(0.4):
         nodes.append(helper.make_node("Identity", [out], [f"{y}_scan"]))
@@ -73,7 +76,10 @@ def scan(b: Builder) -> Any:
     axis = b.random.randrange(x.rank)
     state = b.const(np.zeros([n for a, n in enumerate(x.shape) if a != axis]), hint="state")
     last, stacked = b.fresh("last"), b.fresh("scanned")
-    nodes = [helper.make_node("Add", [f"{last}_s", f"{last}_x"], [f"{last}_t"]), helper.make_node("Tanh", [f"{last}_t"], [f"{last}_o"])]
+    nodes = [
+        helper.make_node("Add", [f"{last}_s", f"{last}_x"], [f"{last}_t"]),
+        helper.make_node("Tanh", [f"{last}_t"], [f"{last}_o"]),
+    ]
     body = helper.make_graph(
         nodes, "body", [_info(f"{last}_s"), _info(f"{last}_x")], [_info(f"{last}_t"), _info(f"{last}_o")]
     )

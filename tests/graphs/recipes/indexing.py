@@ -23,7 +23,9 @@ def gather(b: Builder) -> Value:
     shape = b.one_of((), (1,), (3,), (2, 2))
     numbers = b.rng().integers(-x.shape[axis] if b.opset >= 11 and b.chance(0.3) else 0, x.shape[axis], shape)
     dtype = b.one_of(np.int64, np.int64, np.int32)
-    return b.op("Gather", x, b.const(numbers, dtype, "indices"), axis=signed(b, axis, x.rank) if axis or b.chance(0.5) else None)
+    return b.op(
+        "Gather", x, b.const(numbers, dtype, "indices"), axis=signed(b, axis, x.rank) if axis or b.chance(0.5) else None
+    )
 
 
 def embedding(b: Builder) -> Value:
@@ -99,7 +101,11 @@ def arg(b: Builder) -> Value:
     axis = _axis(b, x)
     last = b.one_of(None, 1) if b.opset >= 12 else None
     return b.op(
-        b.one_of("ArgMax", "ArgMin"), x, axis=signed(b, axis, x.rank), keepdims=b.one_of(None, 0, 1), select_last_index=last
+        b.one_of("ArgMax", "ArgMin"),
+        x,
+        axis=signed(b, axis, x.rank),
+        keepdims=b.one_of(None, 0, 1),
+        select_last_index=last,
     )
 
 
@@ -166,13 +172,18 @@ def unique(b: Builder) -> Value:
 def suppress(b: Builder) -> Any:
     """Boxes [1, n, 4] and scores of a head, and the positions of those that remain."""
     b.since(10)
-    x = b.pick(lambda v: v.is_float and v.rank == 3 and v.dims[0] == 1 and v.dims[-1] is not None and v.dims[1] is not None)
+    x = b.pick(
+        lambda v: v.is_float and v.rank == 3 and v.dims[0] == 1 and v.dims[-1] is not None and v.dims[1] is not None
+    )
     size = x.shape[-1]
     low = b.op("Sigmoid", b.op("MatMul", x, b.weight(size, 2, fan_in=size)))
     extent = b.op("Sigmoid", b.op("MatMul", x, b.weight(size, 2, fan_in=size)))
     boxes = b.op("Concat", low, b.op("Add", low, extent), axis=2)
     scores = b.op("Transpose", b.op("Sigmoid", b.op("MatMul", x, b.weight(size, 3, fan_in=size))), perm=[0, 2, 1])
-    limits = [b.const(numbers, dtype, "limit") for numbers, dtype in (([2], np.int64), ([0.5], np.float32), ([0.3], np.float32))]
+    limits = [
+        b.const(numbers, dtype, "limit")
+        for numbers, dtype in (([2], np.int64), ([0.5], np.float32), ([0.3], np.float32))
+    ]
     chosen = b.op("NonMaxSuppression", boxes, scores, *limits, center_point_box=b.one_of(None, 0, 1))
     return boxes, scores, chosen
 

@@ -88,14 +88,18 @@ def slices(b: Builder) -> Value:
     size = x.shape[axis]
     start, end = b.one_of((0, max(size // 2, 1)), (1, size), (-2, 1 << 31), (0, -1), (size // 3, 1000))
     if b.opset < 10:
-        return b.op("Slice", x, starts=[start], ends=[end], axes=b.one_of([axis], [axis]) if axis or b.chance(0.5) else None)
+        return b.op(
+            "Slice", x, starts=[start], ends=[end], axes=b.one_of([axis], [axis]) if axis or b.chance(0.5) else None
+        )
     step = b.one_of(None, None, 1, 2, -1)
     if step == -1:
         start, end = size + 5, -(1 << 31)
     dtype = b.one_of(np.int64, np.int64, np.int32)
     if end > 2**31 - 1:
         end = 2**31 - 1
-    parts = [b.const([n], dtype, "part") for n in (start, end, signed(b, axis, x.rank), *([] if step is None else [step]))]
+    parts = [
+        b.const([n], dtype, "part") for n in (start, end, signed(b, axis, x.rank), *([] if step is None else [step]))
+    ]
     return b.op("Slice", x, *parts)
 
 

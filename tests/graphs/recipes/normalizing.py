@@ -18,7 +18,9 @@ def apply_batch_norm(b: Builder, x: Value) -> Value:
     size = x.shape[1]
     ranges = ((0.5, 1.5), (-0.3, 0.3), (-0.2, 0.2), (0.5, 1.5))
     parts = [b.vector(size, low, high, "bn") for low, high in ranges]
-    found: Value = b.op("BatchNormalization", x, *parts, epsilon=b.one_of(None, 1e-3, 1e-5), momentum=b.one_of(None, 0.8))
+    found: Value = b.op(
+        "BatchNormalization", x, *parts, epsilon=b.one_of(None, 1e-3, 1e-5), momentum=b.one_of(None, 0.8)
+    )
     return found
 
 
@@ -35,7 +37,9 @@ def training_batch_norm(b: Builder) -> Value:
 def instance_norm(b: Builder) -> Value:
     x = images(b)
     b.need(x.probes[0][0, 0].size > 3)
-    return b.op("InstanceNormalization", x, b.vector(x.shape[1], 0.5, 1.5), b.vector(x.shape[1]), epsilon=b.one_of(None, 1e-3))
+    return b.op(
+        "InstanceNormalization", x, b.vector(x.shape[1], 0.5, 1.5), b.vector(x.shape[1]), epsilon=b.one_of(None, 1e-3)
+    )
 
 
 def layer_norm(b: Builder) -> Value:
@@ -86,7 +90,9 @@ def group_norm(b: Builder) -> Value:
 def lrn(b: Builder) -> Value:
     x = images(b)
     b.need(x.rank == 4)
-    return b.op("LRN", x, size=b.one_of(1, 3, 5), alpha=b.one_of(None, 0.1), beta=b.one_of(None, 0.5), bias=b.one_of(None, 2.0))
+    return b.op(
+        "LRN", x, size=b.one_of(1, 3, 5), alpha=b.one_of(None, 0.1), beta=b.one_of(None, 0.5), bias=b.one_of(None, 2.0)
+    )
 
 
 def lp_norm(b: Builder) -> Value:
@@ -107,7 +113,11 @@ def normalise_by_hand(b: Builder) -> Value:
     eps = b.const(b.one_of(1e-12, 1e-8, 1e-5, 1e-3), hint="eps")
     way = b.one_of("l2", "sum", "self")
     if way == "l2":
-        norm = b.op("ReduceL2", x, axes=[x.rank - 1], keepdims=1) if b.opset < 18 else b.op("ReduceL2", x, b.ints(x.rank - 1))
+        norm = (
+            b.op("ReduceL2", x, axes=[x.rank - 1], keepdims=1)
+            if b.opset < 18
+            else b.op("ReduceL2", x, b.ints(x.rank - 1))
+        )
         below = b.op("Max", norm, eps) if b.opset >= 8 and b.chance(0.5) else b.op("Add", norm, eps)
     elif way == "sum":
         x = b.op("Exp", x)
@@ -131,7 +141,9 @@ def loss(b: Builder) -> Any:
     labels = b.op("ArgMax", x, axis=1, keepdims=0)
     if b.opset < 13 or b.chance(0.5):
         return b.op("SoftmaxCrossEntropyLoss", x, labels, reduction=b.one_of(None, "none", "sum"))
-    return b.op("NegativeLogLikelihoodLoss", b.op("LogSoftmax", x, axis=1), labels, reduction=b.one_of(None, "none", "sum"))
+    return b.op(
+        "NegativeLogLikelihoodLoss", b.op("LogSoftmax", x, axis=1), labels, reduction=b.one_of(None, "none", "sum")
+    )
 
 
 RECIPES = {

@@ -98,7 +98,9 @@ def operand(b: Builder, x: Value) -> Value:
 
 def _broadcasts(one: Value, other: Value) -> bool:
     try:
-        return all(np.broadcast_shapes(p.shape, q.shape) is not None for p, q in zip(one.probes, other.probes, strict=True))
+        return all(
+            np.broadcast_shapes(p.shape, q.shape) is not None for p, q in zip(one.probes, other.probes, strict=True)
+        )
     except ValueError:
         return False
 

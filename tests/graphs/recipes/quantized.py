@@ -11,7 +11,10 @@ def quantize_dequantize(b: Builder) -> Value:
     b.since(10)
     x = b.floats()
     dtype = b.one_of(np.uint8, np.int8)
-    scale, zero = b.const(0.03, hint="scale"), b.const(b.one_of(0, 100 if dtype == np.uint8 else 5), dtype, "zero_point")
+    scale, zero = (
+        b.const(0.03, hint="scale"),
+        b.const(b.one_of(0, 100 if dtype == np.uint8 else 5), dtype, "zero_point"),
+    )
     return b.op("DequantizeLinear", b.op("QuantizeLinear", x, scale, zero), scale, zero)
 
 

@@ -50,7 +50,9 @@ def _newer(b: Builder, x: Value, scales: list[float]) -> Value:
         roi = b.const([*low, *high], hint="roi")
     if b.opset >= 18 and b.chance(0.2) and attributes.get("coordinate_transformation_mode") != "tf_crop_and_resize":
         attributes["antialias"] = 1 if mode in ("linear", "cubic") else None
-    axes_only = b.opset >= 18 and b.chance(0.25) and attributes["coordinate_transformation_mode"] != "tf_crop_and_resize"
+    axes_only = (
+        b.opset >= 18 and b.chance(0.25) and attributes["coordinate_transformation_mode"] != "tf_crop_and_resize"
+    )
     if axes_only:
         attributes["axes"] = list(range(2, x.rank))
     ones = [] if axes_only else [1.0, 1.0]

@@ -41,7 +41,9 @@ def determinant(b: Builder) -> Value:
 
 def col2im(b: Builder) -> Value:
     b.since(18)
-    x = b.pick(lambda v: v.is_float and v.rank == 3 and v.dims[1] is not None and v.shape[1] % 4 == 0 and v.dims[2] is not None)
+    x = b.pick(
+        lambda v: v.is_float and v.rank == 3 and v.dims[1] is not None and v.shape[1] % 4 == 0 and v.dims[2] is not None
+    )
     return b.op("Col2Im", x, b.ints(2, x.shape[2] * 2), b.ints(2, 2), strides=[2, 2])  # type: ignore[no-any-return]
 
 
