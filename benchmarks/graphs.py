@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import collections
 import faulthandler
+import gc
 import json
 import multiprocessing
 import os
@@ -97,6 +98,9 @@ def work(connection: Connection, core: int, folder: str, job: str) -> None:
     os.dup2(log.fileno(), 2)
     faulthandler.enable(log)
     one = record_of if job == "judge" else chosen_of
+    # Everything is imported by a first graph; what it leaves need not be looked through at each collection.
+    record_of(0, place / "case")
+    gc.freeze()
     while True:
         seed = connection.recv()
         case = place / "case"
@@ -202,7 +206,7 @@ def campaign(
 
 def summarise(records: list[Record]) -> str:
     """What came of all graphs, by file, and the failures by kind with the seeds that show them."""
-    from tests.graphs.judge import bucket
+    from tests.graphs.sentences import bucket
 
     files: dict[str, collections.Counter[str]] = {}
     kinds: dict[tuple[str, str, str], list[int]] = {}

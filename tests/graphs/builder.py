@@ -11,91 +11,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from .steps import Array, Step
-
-F32 = np.dtype(np.float32)
-I64 = np.dtype(np.int64)
-
-
-class NoFitError(Exception):
-    """A recipe finds nothing in scope that it could read, or drew what does not run."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A value of the graph, and what it is on every probe (an assignment of sizes to the free dimensions)."""
-
-    name: str
-    probes: tuple[Array, ...]
-    constant: bool = False
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self.probes[0].dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """On the first probe."""
-        return self.probes[0].shape
-
-    @property
-    def rank(self) -> int:
-        return self.probes[0].ndim
-
-    @property
-    def dims(self) -> tuple[int | None, ...]:
-        """Sizes, None where the probes differ."""
-        return tuple(
-            sizes[0] if len(set(sizes)) == 1 else None for sizes in zip(*(p.shape for p in self.probes), strict=True)
-        )
-
-    @property
-    def is_float(self) -> bool:
-        return self.dtype == F32
-
-
-@dataclass(frozen=True)
-class Input:
-    """An input of the graph: free dimensions by name, and how its numbers are drawn."""
-
-    name: str
-    dims: tuple[int | str, ...]
-    kind: str
-
-    @property
-    def batched(self) -> bool:
-        return bool(self.dims) and self.dims[0] in ("N", 1)
-
-    def draw(self, rng: np.random.Generator, sizes: dict[str, int]) -> Array:
-        """Numbers a person would feed: bounded normal ones, positions, masks, grey values, lengths."""
-        shape = tuple(sizes[dim] if isinstance(dim, str) else dim for dim in self.dims)
-        if self.kind == "mask":  # at least one place of every row is open
-            mask = rng.random(shape) < 0.7
-            if mask.ndim:
-                mask[..., 0] = True
-            return mask.astype(np.float32)
-        if self.kind == "bool":
-            return np.asarray(rng.random(shape) < 0.6)
-        if self.kind == "uint8":
-            return rng.integers(0, 256, shape).astype(np.uint8)
-        if self.kind.startswith("ids"):  # ids32:11 are int32 positions below 11
-            dtype, below = self.kind[3:].split(":")
-            return np.asarray(rng.integers(0, int(below), shape)).astype("int32" if dtype == "32" else "int64")
-        numbers = np.clip(rng.standard_normal(shape), -2.5, 2.5)
-        return np.asarray(numbers).astype({"f16": np.float16, "f64": np.float64}.get(self.kind, np.float32))
-
-
-@dataclass
-class Style:
-    """What a whole graph has in common."""
-
-    opset: int
-    batch: int | str = "N"
-    constants: str = "initializer"  # or "node", "mixed", "ir3"
-    names: str = "plain"  # or "hostile", "paths", "unnamed"
-    probes: tuple[dict[str, int], ...] = ({},)
+from .values import Input, NoFitError, Style, Value
 
 
 @dataclass
@@ -111,6 +30,7 @@ class Builder:
     scope: list[Value] = field(default_factory=list)
     known: dict[str, Value] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    named: int = 0
 
     @property
     def opset(self) -> int:
@@ -142,8 +62,45 @@ class Builder:
         return found[-1] if self.chance(0.6) else self.one_of(*found)
 
     def floats(self, *ranks: int) -> Value:
-        """A float activation of one of these ranks; of any where none is named."""
-        return self.pick(lambda v: v.is_float and v.probes[0].size > 0 and (not ranks or v.rank in ranks))
+        """A float activation of one of these ranks, made from another where there is none; of any by default."""
+
+        def fits(v: Value) -> bool:
+            return v.is_float and v.probes[0].size > 0
+
+        if ranks and not any(fits(v) and v.rank in ranks and not v.constant for v in self.scope):
+            return self._reshaped(self.pick(fits), self.one_of(*ranks))
+        return self.pick(lambda v: fits(v) and (not ranks or v.rank in ranks))
+
+    def integers(self, kinds: tuple[Any, ...] = (np.int64, np.int32)) -> Value:
+        """Whole numbers in scope, or a new input of them."""
+        found = [v for v in self.scope if v.dtype in kinds and v.rank in (1, 2) and v.probes[0].size and not v.constant]
+        if found:
+            return self.one_of(*found)  # type: ignore[no-any-return]
+        return self.add_input("ids", [self.style.batch, 6], self.one_of("ids64:16", "ids32:16"))
+
+    def _reshaped(self, x: Value, rank: int) -> Value:
+        """[N, C, H, W] → [N, CHW] or [N, C, HW]; ones at the end, or two axes of one, where the rank is larger."""
+        self.need(x.rank >= 1 and rank >= 1)
+        if rank < x.rank:
+            sizes = [0] * (rank - 1) + [-1]
+            self.need(rank > 1 or x.dims[0] is not None)
+            if rank == 2 and None not in x.dims[1:]:
+                sizes = [-1, math.prod(x.shape[1:])]
+            return self.op("Reshape", x, self.ints(*sizes))  # type: ignore[no-any-return]
+        ones = [1] * (rank - x.rank)
+        known = x.dims[-1]
+        if len(ones) == 2 and known and known % 4 == 0 and x.rank == 2 and self.chance(0.7):
+            return self.op("Reshape", x, self.ints(0, known // 4, 2, 2))  # type: ignore[no-any-return]
+        return self.op("Reshape", x, self.ints(*[0] * x.rank, *ones))  # type: ignore[no-any-return]
+
+    def of_batch(self, constant: Value, x: Value) -> Value:
+        """A constant [1, …] repeated for every row of x."""
+        if x.dims[0] == 1:
+            return constant
+        self.since(8)
+        size = self.op("Gather", self.op("Shape", x), self.ints(0), axis=0)
+        ones = self.ints(*[1] * (constant.rank - 1)) if constant.rank > 1 else None
+        return self.op("Expand", constant, size if ones is None else self.op("Concat", size, ones, axis=0))  # type: ignore[no-any-return]
 
     # --- adding ---
 
@@ -169,7 +126,7 @@ class Builder:
         value = Value(self.fresh(hint), (array,) * len(self.style.probes), constant=True)
         tensor = numpy_helper.from_array(array, value.name)
         if self.style.constants == "node" or (self.style.constants == "mixed" and self.chance(0.5)):
-            node = helper.make_node("Constant", [], [value.name], value=tensor)
+            node = helper.make_node("Constant", [], [value.name], **self._held(array, tensor))
             self._name(node)
             self.steps.append(Step([node], [value.name]))
         else:
@@ -272,8 +229,21 @@ class Builder:
             self.known, self.taken = known, taken
             raise
 
+    def _held(self, array: Array, tensor: onnx.TensorProto) -> dict[str, Any]:
+        """How a Constant node holds it: as a tensor, or by the short forms of opset 12."""
+        if (
+            self.opset >= 12
+            and array.ndim <= 1
+            and array.size
+            and array.dtype in (np.float32, np.int64)
+            and self.chance(0.4)
+        ):
+            kind = "float" if array.dtype == np.float32 else "int"
+            return {f"value_{kind}s": array.tolist()} if array.ndim else {f"value_{kind}": array.item()}
+        return {"value": tensor}
+
     def _name(self, node: onnx.NodeProto) -> None:
-        count = len(self.steps)
+        count = self.named = self.named + 1
         node.name = {"unnamed": "", "paths": f"/block.{count}/{node.op_type}"}.get(self.style.names, f"n{count}")
         if self.style.names == "hostile" and node.input and node.input[0]:
             node.name = (
@@ -290,7 +260,3 @@ class Builder:
                 largest = float(np.abs(array).max())
                 self.need(largest < 1e3 or value.constant)
                 self.need(largest > 1e-3 or value.constant)
-
-
-def element_type(value: Value) -> int:
-    return int(helper.np_dtype_to_tensor_dtype(value.dtype)) or int(TensorProto.FLOAT)

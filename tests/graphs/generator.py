@@ -10,11 +10,12 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from .builder import Builder, Input, NoFitError, Style
+from .builder import Builder
 from .recipes import COMPUTE, FAMILIES
 from .steps import Array, Step, as_element_type, opset_imports
+from .values import Input, NoFitError, Style
 
-OPSETS = (*range(7, 24), 11, 13, 13, 14, 17, 17, 17, 18, 20, 21)
+OPSETS = (*range(7, 24), 7, 8, 9, 9, 11, 13, 13, 14, 17, 17, 17, 18, 20, 21, 23, 23)
 TRIES = 12
 Arrays = dict[str, Array]
 

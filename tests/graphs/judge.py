@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
-import re
-import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import fewbits
 from fewbits.errors import FewbitsError
-from fewbits.libraries import openvino
 from fewbits.progress import Progress
 
 from .generator import Drawn
 from .measure import Apart, apart
+from .openvino_run import run_openvino
 from .reference import Arrays, Touch, eight_bits, outputs, rounding
+from .sentences import bucket, line, place
 from .steps import session
 
 CALIBRATION, HELD_OUT = 8, 3
@@ -54,29 +52,6 @@ class Verdict:
     def kind(self) -> str:
         """File, verdict and the sentence without what belongs to one graph."""
         return f"{self.file} {self.verdict} {bucket(self.why)}"
-
-
-_PLACES = (
-    (r"\S*graph\.onnx: |\S*(fp32|fp16|bf16)\.(onnx|xml): ", ""),
-    (r"\(/[^()]*\)|\S*/\S*/\S*", "…"),
-    (r"(while running \w+).*", r"\1"),
-    (r"wasn't fully converted\..*", "wasn't fully converted"),
-    (r"-?(inf|\d+\.\d+) dB at \S+", "# dB"),
-    (
-        r"\b(input|output|node|Name:|name|value|shape of|of input|array|definition of) ('[^']*'|\(\S*\)|[\w./:-]+)",
-        r"\1 …",
-    ),
-    (r"--input-shape \S+", "--input-shape …"),
-    (r"\[[\d, N]*\]", "[…]"),
-    (r"-?\d+(\.\d+)?(e-?\d+)?", "#"),
-)
-
-
-def bucket(why: str) -> str:
-    """A sentence without names, numbers and shapes."""
-    for pattern, text in _PLACES:
-        why = re.sub(pattern, text, why)
-    return why[:170]
 
 
 @dataclass
@@ -137,32 +112,12 @@ class Case:
         return run_openvino(path, self.held, self.drawn.outputs)
 
 
-def run_openvino(path: Path, feeds: Sequence[Arrays], names: Sequence[str]) -> list[Arrays]:
-    """In FP32 arithmetic, on one thread; outputs under the names of the graph."""
-    core = openvino().Core()
-    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    model = core.read_model(str(path))
-    ports = {_named(port.names, feeds[0]): port for port in model.inputs}
-    order = [_named(port.names, names) for port in model.outputs]
-    places = {name: index for index, name in enumerate(ports)}
-    compiled = core.compile_model(model, "CPU", settings)
-    found = []
-    for feed in feeds:
-        got = compiled({places[name]: array for name, array in feed.items() if name in places})
-        found.append({name: np.array(got[index]) for index, name in enumerate(order)})
-    return found
-
-
-def _named(names: Any, known: Any) -> str:
-    return next((str(name) for name in sorted(names) if name in known), ",".join(sorted(names)))
-
-
 def hold(case: Case, path: Path, kind: str, warned: Sequence[str] = ()) -> Verdict:
     """Run a written file and judge it."""
     try:
         got = case.run_file(path)
     except Exception as error:  # engines raise several types of their own
-        return Verdict(path.name, "wrong", f"the file does not run: {_line(error)}{_engine(case, path, kind)}")
+        return Verdict(path.name, "wrong", f"the file does not run: {line(error)}{_engine(case, path, kind)}")
     found = apart(case.truth, got)
     why = _complaint(case, kind, found, bool(warned))
     if why:
@@ -204,7 +159,7 @@ def _engine(case: Case, path: Path, kind: str) -> str:
     try:
         found = apart(case.truth, run_openvino(case.path, case.held, case.drawn.outputs))
     except Exception as error:
-        return f" [OpenVINO does not run the graph itself: {_line(error)[:80]}]"
+        return f" [OpenVINO does not run the graph itself: {line(error)[:80]}]"
     bad = found.broken or found.sqnr_db < 60 or found.tipped
     return f" [OpenVINO on the graph itself: {found.broken or f'{found.sqnr_db:.1f} dB'}]" if bad else ""
 
@@ -220,7 +175,7 @@ def attempt(case: Case, name: str, kind: str, verb: Callable[[Path, Progress], o
             verdict = "refused" if error.exit_code == 2 else "fault"
             return Verdict(name, verdict, str(error))
         except Exception as error:
-            return Verdict(name, "fault", f"{type(error).__name__}: {_line(error)} @ {_place(error)}")
+            return Verdict(name, "fault", f"{type(error).__name__}: {line(error)} @ {place(error)}")
     if stray:
         first = stray[0]
         return Verdict(name, "fault", f"stray {first.category.__name__}: {first.message} @ {Path(first.filename).name}")
@@ -232,7 +187,7 @@ def attempt(case: Case, name: str, kind: str, verb: Callable[[Path, Progress], o
 
 
 def judge(case: Case, formats: Sequence[str] = FORMATS) -> list[Verdict]:
-    """Every format on both engines; for one graph in five method and corrections are left to calibrate: it takes long."""
+    """Every format on both engines. For one graph in five calibrate chooses method and corrections: it takes long."""
     method, correct = ("auto", "auto") if case.seed % FULL_EVERY == 0 else ("minmax", "none")
 
     def convert(to: str) -> Callable[[Path, Progress], object]:
@@ -250,14 +205,3 @@ def judge(case: Case, formats: Sequence[str] = FORMATS) -> list[Verdict]:
             verb = calibrate if kind == "int8" else convert(kind)
             found.append(attempt(case, f"{kind}.{suffix}", kind, verb))
     return found
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
-
-
-def _place(error: BaseException) -> str:
-    """The last line of fewbits itself in the traceback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "fewbits" in f.filename] or frames
-    return f"{'/'.join(Path(own[-1].filename).parts[-2:])}:{own[-1].lineno} {own[-1].name}"

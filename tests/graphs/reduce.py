@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from .builder import Input
 from .generator import Drawn, graph
 from .judge import FORMATS, Case, NotJudgedError, Verdict, judge
 from .reference import Arrays, interpret
 from .steps import Step
+from .values import Input
 
 Fails = Callable[[Drawn], bool]
 
@@ -147,8 +147,6 @@ def _as_initializers(drawn: Drawn) -> Drawn:
     if drawn.style.constants not in ("node", "mixed"):
         return drawn
     constants = [step for step in drawn.steps if step.nodes[0].op_type == "Constant"]
-    tensors = [
-        numpy_helper.from_array(numpy_helper.to_array(s.nodes[0].attribute[0].t), s.outputs[0]) for s in constants
-    ]
+    tensors = [numpy_helper.from_array(s.run(drawn.style.opset, {})[0], s.outputs[0]) for s in constants]
     steps = tuple(step for step in drawn.steps if step not in constants)
     return replace(drawn, steps=steps, initializers=(*drawn.initializers, *tensors))

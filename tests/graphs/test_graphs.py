@@ -18,12 +18,12 @@ import fewbits
 from fewbits.errors import EngineError, InputError
 from fewbits.progress import Progress
 
-from .builder import NoFitError
 from .generator import Drawn, draw, graph
 from .judge import Case, NotJudgedError, attempt, hold, judge
 from .measure import apart
 from .reduce import reduce
 from .steps import all_nodes, session
+from .values import NoFitError
 
 WRONG = ("wrong", "fault")
 

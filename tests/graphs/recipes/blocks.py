@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 from .moving import axes_op
 from .normalizing import apply_batch_norm
 
@@ -20,11 +21,15 @@ def _conv(b: Builder, x: Value, out: int, size: int = 3, group: int = 1) -> Valu
 
 
 def _image(b: Builder) -> Value:
-    return b.pick(lambda v: v.is_float and v.rank == 4 and v.dims[1] is not None and v.shape[1] <= 32)
+    x = b.floats(4)
+    b.need(x.dims[1] is not None and x.shape[1] <= 32)
+    return x
 
 
 def _tokens(b: Builder) -> Value:
-    return b.pick(lambda v: v.is_float and v.rank == 3 and v.dims[2] is not None and 2 <= v.shape[2] <= 64)
+    x = b.floats(3)
+    b.need(x.dims[2] is not None and 2 <= x.shape[2] <= 100)
+    return x
 
 
 def conv_bn_relu(b: Builder) -> Value:
@@ -132,7 +137,7 @@ def rotary(b: Builder) -> Value:
     b.need(x.dims[1] is not None)
     y = _linear(b, x, 8)
     angles = np.outer(np.arange(x.shape[1]), 0.3 ** np.arange(2))
-    caches = [b.const(f(angles)[None], hint="cache") for f in (np.cos, np.sin)]
+    caches = [b.of_batch(b.const(f(angles)[None], hint="cache"), x) for f in (np.cos, np.sin)]
     return b.op("RotaryEmbedding", y, *caches, num_heads=2, interleaved=b.one_of(None, 1))  # type: ignore[no-any-return]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 from .moving import unsqueeze_to
 from .pointwise import operand
 
@@ -33,7 +34,7 @@ def logic(b: Builder) -> Value:
 
 
 def equal(b: Builder) -> Value:
-    x = b.pick(lambda v: v.dtype in (np.int64, np.int32) and v.probes[0].size > 0)
+    x = b.integers()
     other = b.const(int(x.probes[0].flat[0]), x.dtype, "c")
     return b.op("Cast", b.op("Equal", x, other), to=1)
 
@@ -78,10 +79,10 @@ def masked_softmax(b: Builder) -> Value:
 def by_input_mask(b: Builder) -> Value:
     """A mask of 0 and 1 that is an input."""
     x = b.pick(lambda v: v.is_float and v.rank >= 2)
-    masks = [
-        v for v in b.scope if v.name.startswith("mask") and v.rank <= x.rank and v.shape[: v.rank] == x.shape[: v.rank]
-    ]
-    b.need(masks)
+    masks = [v for v in b.scope if "mask" in v.name and v.rank <= x.rank and v.dims == x.dims[: v.rank]]
+    if not masks:
+        b.need(x.dims[0] in (None, 1) and x.dims[1] is not None and x.shape[0] == b.scope[0].shape[0])
+        masks = [b.add_input("mask", [b.style.batch, x.shape[1]], b.one_of("mask", "bool"))]
     mask = b.one_of(*masks)
     if mask.dtype == np.bool_:
         mask = b.op("Cast", mask, to=1)

@@ -8,11 +8,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ..builder import Builder, Value, element_type
+from ..builder import Builder
+from ..values import Value, element_type
 
 
 def _info(name: str, value: Value | None = None, kind: int = 1) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, element_type(value) if value else kind, None)
+    shape = [None] * value.rank if value else [] if kind in (7, 9) else None
+    return helper.make_tensor_value_info(name, element_type(value) if value else kind, shape)
 
 
 def _body(b: Builder, x: Value, source: str, target: str, kind: str) -> list[onnx.NodeProto]:
@@ -72,8 +74,8 @@ def scan(b: Builder) -> Any:
     """A running sum along an axis."""
     b.since(9)
     x = b.floats(2, 3)
-    b.need(x.dims[-1] is not None and x.dims[0] is not None)
-    axis = b.random.randrange(x.rank)
+    axis = b.random.randrange(x.rank) if x.dims[0] is not None else 0
+    b.need(None not in [size for a, size in enumerate(x.dims) if a != axis])
     state = b.const(np.zeros([n for a, n in enumerate(x.shape) if a != axis]), hint="state")
     last, stacked = b.fresh("last"), b.fresh("scanned")
     nodes = [
@@ -95,7 +97,7 @@ def sequence(b: Builder) -> Value:
     b.since(11)
     x = b.floats(1, 2, 3, 4)
     y, s, t = b.fresh("from_sequence"), b.fresh("sequence"), b.fresh("sequence")
-    way = b.one_of("construct", "split", "insert")
+    way = b.one_of("construct", "split", "insert", "length")
     nodes: list[onnx.NodeProto] = []
     if way == "split":
         axis = b.random.randrange(x.rank)
@@ -105,6 +107,13 @@ def sequence(b: Builder) -> Value:
         other = b.one_of(*[v for v in b.scope if v.is_float and v.shape == x.shape and not v.constant])
         nodes.append(b.node("SequenceConstruct", [x, other], [s]))
         nodes.append(b.node("ConcatFromSequence", [s], [y], axis=0, new_axis=b.one_of(None, 1)))
+    elif way == "length":
+        count, number = b.fresh("length"), b.fresh("number")
+        nodes.append(b.node("SequenceConstruct", [x, x], [s]))
+        nodes.append(b.node("SequenceErase", [s, b.const(0, np.int64, "i")], [t]))
+        nodes.append(b.node("SequenceLength", [t], [count]))
+        nodes.append(b.node("Cast", [count], [number], to=1))
+        nodes.append(b.node("Mul", [x, number], [y]))
     else:
         nodes.append(b.node("SequenceEmpty", [], [s]))
         nodes.append(b.node("SequenceInsert", [s, x], [t]))
@@ -117,6 +126,11 @@ def optional(b: Builder) -> Value:
     x = b.floats()
     y, o = b.fresh("from_optional"), b.fresh("optional")
     nodes = [b.node("Optional", [x], [o]), b.node("OptionalGetElement", [o], [y])]
+    if b.chance(0.3):
+        has, number, inner = b.fresh("has"), b.fresh("number"), b.fresh("element")
+        nodes[1] = b.node("OptionalGetElement", [o], [inner])
+        nodes += [b.node("OptionalHasElement", [o], [has]), b.node("Cast", [has], [number], to=1)]
+        nodes.append(b.node("Mul", [inner, number], [y]))
     return b.run(nodes, [y])[0]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 from .moving import signed
 
 
@@ -29,7 +30,7 @@ def gather(b: Builder) -> Value:
 
 
 def embedding(b: Builder) -> Value:
-    ids = b.pick(lambda v: v.dtype in (np.int64, np.int32) and v.rank in (1, 2, 3) and "ids" in v.name)
+    ids = b.integers()
     top = int(max(p.max() for p in ids.probes if p.size))
     b.need(0 <= top < 16 and int(min(p.min() for p in ids.probes if p.size)) >= 0)
     return b.op("Gather", b.weight(16, b.one_of(4, 6, 8), fan_in=1, hint="table"), ids)
@@ -59,12 +60,12 @@ def gather_nd(b: Builder) -> Value:
 def scatter_elements(b: Builder) -> Value:
     b.since(9)
     x = b.floats(2, 3)
-    b.need(None not in x.dims)
-    axis = b.random.randrange(x.rank)
-    shape = list(x.shape)
+    b.need(None not in x.dims[1:])
+    axis = b.random.randrange(x.rank) if x.dims[0] is not None else b.random.randrange(1, x.rank)
+    shape = [1, *x.shape[1:]]
     shape[axis] = 1
-    indices = b.const(b.rng().integers(0, x.shape[axis], shape), np.int64, "indices")
-    updates = b.const(b.rng().normal(0, 1, shape), hint="updates")
+    indices = b.of_batch(b.const(b.rng().integers(0, x.shape[axis], shape), np.int64, "indices"), x)
+    updates = b.of_batch(b.const(b.rng().normal(0, 1, shape), hint="updates"), x)
     if b.opset < 11:
         return b.op("Scatter", x, indices, updates, axis=axis)
     reductions = [None, "none", *(["add", "mul"] if b.opset >= 16 else []), *(["max", "min"] if b.opset >= 18 else [])]
@@ -111,7 +112,7 @@ def arg(b: Builder) -> Value:
 
 def one_hot(b: Builder) -> Value:
     b.since(9)
-    ids = b.pick(lambda v: v.dtype in (np.int64, np.int32) and v.rank in (1, 2) and v.probes[0].size > 0)
+    ids = b.integers((np.int64,) if b.chance(0.8) else (np.int32, np.int64))
     depth = b.const(b.one_of(5, 16), np.int64, "depth")
     values = b.const(b.one_of((0, 1), (-1, 2)), np.float32, "off_on")
     return b.op("OneHot", ids, depth, values, axis=b.one_of(None, -1, 0, 1))
@@ -128,8 +129,8 @@ def cum_sum(b: Builder) -> Value:
 def reverse_sequence(b: Builder) -> Value:
     b.since(10)
     x = b.floats(2, 3)
-    b.need(x.dims[0] == 1)
-    length = b.ints(max(x.shape[1] - 1, 1))
+    b.need(x.dims[1] is not None)
+    length = b.of_batch(b.ints(max(x.shape[1] - 1, 1)), x)
     return b.op("ReverseSequence", x, length, batch_axis=0, time_axis=1)
 
 
@@ -164,7 +165,7 @@ def of_data_size(b: Builder) -> Value:
 
 def unique(b: Builder) -> Value:
     b.since(11)
-    ids = b.pick(lambda v: v.dtype == np.int64 and v.rank >= 1)
+    ids = b.integers((np.int64,))
     values = b.op("Unique", b.op("Reshape", ids, b.ints(-1)), sorted=1)
     return b.op("Cast", b.op("ReduceMax", values, keepdims=1), to=1)
 
@@ -172,9 +173,8 @@ def unique(b: Builder) -> Value:
 def suppress(b: Builder) -> Any:
     """Boxes [1, n, 4] and scores of a head, and the positions of those that remain."""
     b.since(10)
-    x = b.pick(
-        lambda v: v.is_float and v.rank == 3 and v.dims[0] == 1 and v.dims[-1] is not None and v.dims[1] is not None
-    )
+    x = b.floats(3)
+    b.need(x.dims[-1] is not None)
     size = x.shape[-1]
     low = b.op("Sigmoid", b.op("MatMul", x, b.weight(size, 2, fan_in=size)))
     extent = b.op("Sigmoid", b.op("MatMul", x, b.weight(size, 2, fan_in=size)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import string
 from typing import Any
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 
 
 def window(b: Builder, x: Value, *, dilate: bool = True) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 
 
 def axes_op(b: Builder, kind: str, x: Value, axes: list[int], since: int = 13, **attributes: Any) -> Any:
@@ -187,7 +188,9 @@ def expand(b: Builder) -> Value:
 def depth_space(b: Builder) -> Value:
     x = b.floats(4)
     if b.chance(0.5):
-        b.need(x.dims[1] is not None and x.shape[1] % 4 == 0)
+        b.need(x.dims[1] is not None and x.shape[1] <= 64)
+        if x.shape[1] % 4:
+            x = b.op("Conv", x, b.weight(8, x.shape[1], 1, 1))
         mode = b.one_of(None, "DCR", "CRD") if b.opset >= 11 else None
         return b.op("DepthToSpace", x, blocksize=2, mode=mode)
     b.need(all(p.shape[2] % 2 == 0 and p.shape[3] % 2 == 0 for p in x.probes))
@@ -197,7 +200,9 @@ def depth_space(b: Builder) -> Value:
 def shuffle(b: Builder) -> Value:
     """Channel shuffle: Reshape, Transpose, Reshape."""
     x = b.floats(4)
-    b.need(None not in x.dims[1:] and x.shape[1] % 2 == 0)
+    b.need(None not in x.dims[1:] and x.shape[1] <= 64)
+    if x.shape[1] % 2:
+        x = b.op("Conv", x, b.weight(6, x.shape[1], 1, 1))
     _, c, h, w = x.shape
     y = b.op("Reshape", x, b.ints(0, 2, c // 2, h, w))
     y = b.op("Transpose", y, perm=[0, 2, 1, 3, 4])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 from .linear import images
 from .moving import axes_op, signed
 
@@ -88,8 +89,7 @@ def group_norm(b: Builder) -> Value:
 
 
 def lrn(b: Builder) -> Value:
-    x = images(b)
-    b.need(x.rank == 4)
+    x = b.floats(4)
     return b.op(
         "LRN", x, size=b.one_of(1, 3, 5), alpha=b.one_of(None, 0.1), beta=b.one_of(None, 0.5), bias=b.one_of(None, 2.0)
     )
@@ -137,7 +137,8 @@ def softmax(b: Builder) -> Value:
 
 def loss(b: Builder) -> Any:
     b.since(12)
-    x = b.pick(lambda v: v.is_float and v.rank == 2 and v.dims[1] is not None and v.shape[1] > 1)
+    x = b.floats(2)
+    b.need(x.dims[1] is not None and x.shape[1] > 1)
     labels = b.op("ArgMax", x, axis=1, keepdims=0)
     if b.opset < 13 or b.chance(0.5):
         return b.op("SoftmaxCrossEntropyLoss", x, labels, reduction=b.one_of(None, "none", "sum"))

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 
 # Operator → the opset it came with.
 SMOOTH = {
@@ -154,7 +155,7 @@ def cast_chain(b: Builder) -> Value:
 
 def of_integers(b: Builder) -> Value:
     """Integers made float, and arithmetic among integers before it."""
-    x = b.pick(lambda v: v.dtype in (np.int64, np.int32, np.uint8) and v.probes[0].size > 0)
+    x = b.integers((np.int64, np.int32, np.uint8))
     if x.dtype != np.uint8 and b.chance(0.5):
         kind = b.one_of("Add", "Mul", "Sub", "Div", "Mod" if b.opset >= 10 else "Add")
         x = b.op(kind, x, b.const(b.one_of(2, 3, 7), x.dtype, "c"))
@@ -171,7 +172,7 @@ def cast_like(b: Builder) -> Value:
 
 def bits(b: Builder) -> Value:
     b.since(11)
-    x = b.op("Cast", b.pick(lambda v: v.dtype in (np.int64, np.int32, np.uint8)), to=12)
+    x = b.op("Cast", b.integers(), to=12)
     if b.opset >= 18 and b.chance(0.6):
         kind = b.one_of("BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot")
         y = b.op(kind, x, *([] if kind == "BitwiseNot" else [b.const(5, np.uint32, "c")]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 from .linear import images, window
 
 

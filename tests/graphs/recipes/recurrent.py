@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 from .moving import axes_op
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
@@ -57,7 +58,8 @@ def recurrent(b: Builder) -> Any:
 
 def two_layers(b: Builder) -> Value:
     """A stack of two, as nn.GRU(num_layers=2) exports it."""
-    x = b.pick(lambda v: v.is_float and v.rank == 3 and v.dims[2] is not None and v.shape[2] <= 32)
+    x = b.floats(3)
+    b.need(x.dims[2] is not None and x.shape[2] <= 64)
     kind, hidden = b.one_of("LSTM", "GRU"), 6
     y = b.op("Transpose", x, perm=[1, 0, 2])
     for _ in range(2):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 from .moving import axes_op, signed
 
 KINDS = ("ReduceMean", "ReduceMean", "ReduceSum", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2")
@@ -31,7 +32,7 @@ def reduce(b: Builder) -> Value:
 
 
 def of_integers(b: Builder) -> Value:
-    x = b.pick(lambda v: v.dtype == np.int64 and v.rank >= 2 and v.probes[0].size > 0)
+    x = b.integers((np.int64,))
     total = axes_op(b, b.one_of("ReduceSum", "ReduceSum"), x, [x.rank - 1], keepdims=1)
     return b.op("Mul", b.op("Cast", total, to=1), b.const(0.02, hint="c"))
 

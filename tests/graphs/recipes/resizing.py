@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 
 
 def upsample(b: Builder) -> Value:
@@ -74,12 +75,11 @@ def _newer(b: Builder, x: Value, scales: list[float]) -> Value:
 def grid_sample(b: Builder) -> Value:
     b.since(16)
     x = b.floats(4)
-    theta = b.const([[[0.9, 0.1, 0.05], [-0.1, 0.8, 0.0]]], hint="theta")
-    b.need(x.dims[0] == 1)
-    if b.opset >= 20 and b.chance(0.6):
+    if b.opset >= 20 and b.chance(0.6) and x.dims[0] == 1:
+        theta = b.const([[[0.9, 0.1, 0.05], [-0.1, 0.8, 0.0]]], hint="theta")
         grid = b.op("AffineGrid", theta, b.ints(1, x.shape[1], 5, 4), align_corners=b.one_of(None, 0, 1))
     else:
-        grid = b.const(b.rng().uniform(-1.1, 1.1, (1, 3, 4, 2)), hint="grid")
+        grid = b.of_batch(b.const(b.rng().uniform(-1.1, 1.1, (1, 3, 4, 2)), hint="grid"), x)
     modes = ("linear", "nearest", "cubic", None) if b.opset >= 20 else ("bilinear", "nearest", "bicubic", None)
     attributes = {"mode": b.one_of(*modes), "padding_mode": b.one_of(None, "zeros", "border", "reflection")}
     return b.op("GridSample", x, grid, align_corners=b.one_of(None, 0, 1), **attributes)

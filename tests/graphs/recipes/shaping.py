@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from onnx import helper
 
-from ..builder import Builder, Value
+from ..builder import Builder
+from ..values import Value
 from .moving import axes_op
 
 
