@@ -126,7 +126,7 @@ def draw(random: Random) -> Drawn:
         layers += _recipe(b, compute=must or random.random() < 0.2)
     if not layers and random.random() < 0.9 and not _recipe(b, compute=True):
         raise NoFitError("no layer with weights")
-    return _finish(b)
+    return finish(b)
 
 
 def _inputs(b: Builder, batch: int | str, free: bool) -> None:
@@ -194,7 +194,8 @@ def _recipe(b: Builder, *, compute: bool) -> bool:
     return False
 
 
-def _finish(b: Builder) -> Drawn:
+def finish(b: Builder) -> Drawn:
+    """What is built so far as a graph; its outputs are the values nothing reads, and now and then one that is read."""
     read = {name for step in b.steps for name in step.inputs}
     names = [v.name for v in b.scope if v.name not in read and not _is_input(b, v.name)]
     if not names:
