@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
+
+_IMPORTING = threading.Lock()
 
 
 def openvino() -> Any:
@@ -11,14 +14,17 @@ def openvino() -> Any:
 
     OpenVINO takes a stub where the telemetry package cannot be imported; it is hidden while OpenVINO loads.
     """
-    if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-        try:
-            import openvino
-        finally:
-            del sys.modules["openvino_telemetry"]
-    import openvino
+    with _IMPORTING:
+        if "openvino" not in sys.modules and "openvino_telemetry" not in sys.modules:
+            sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+            try:
+                import openvino
+            finally:
+                del sys.modules["openvino_telemetry"]
+        import openvino
 
+        # Two threads that ask for this the first time wait for each other forever (2026.4).
+        openvino.Type.f32.to_dtype()
     return openvino
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -147,9 +147,12 @@ def only_moves(node: ir.Node) -> bool:
     return filling is not None and not filling.any()
 
 
-def nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """The main graph's nodes, top to bottom."""
-    yield from model.graph
+def averages_padding(node: ir.Node) -> bool:
+    """Whether a pool counts the zeros that it pads with among the numbers that it averages."""
+    counted, auto, pads = (node.attributes.get(key) for key in ("count_include_pad", "auto_pad", "pads"))
+    if node.op_type != "AveragePool" or counted is None or not counted.as_int():
+        return False
+    return (pads is not None and any(pads.as_ints())) or (auto is not None and auto.as_string().startswith("SAME"))
 
 
 def node_name(node: ir.Node) -> str:

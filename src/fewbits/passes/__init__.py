@@ -8,11 +8,13 @@ from typing import Final
 import onnx_ir as ir
 from onnx_ir.passes import common
 
+from fewbits.graph.names import unique_names
 from fewbits.passes.cancel_transposes import cancel_transposes
 from fewbits.passes.fold_after import fold_after
 from fewbits.passes.fold_before import fold_before
 from fewbits.passes.merge_affine import merge_affine
 from fewbits.passes.merge_linear import merge_linear
+from fewbits.passes.pad_into_pool import pad_into_pool
 from fewbits.passes.plain_matrices import plain_matrices
 from fewbits.passes.raise_activation import raise_activation
 from fewbits.passes.simplify import fold_constants, merge_neighbours
@@ -26,6 +28,7 @@ PIPELINE: Final[tuple[Rewrite, ...]] = (
     fold_after,
     fold_constants,
     merge_neighbours,
+    pad_into_pool,
     plain_matrices,
     cancel_transposes,
     raise_activation,
@@ -39,12 +42,13 @@ PIPELINE: Final[tuple[Rewrite, ...]] = (
 def simplify(model: ir.Model) -> ir.Model:
     """Run the pipeline on a copy; the given model stays as it is."""
     model = model.clone()
-    fresh = False
-    for rewrite in PIPELINE:
-        changed = rewrite(model)
-        fresh = changed or (fresh and rewrite is not fold_constants)
-    if fresh:  # what a rewrite left behind: constants to evaluate, unused nodes
-        fold_constants(model)
+    with unique_names(model):
+        fresh = False
+        for rewrite in PIPELINE:
+            changed = rewrite(model)
+            fresh = changed or (fresh and rewrite is not fold_constants)
+        if fresh:  # what a rewrite left behind: constants to evaluate, unused nodes
+            fold_constants(model)
     _tidy(model)
     return model
 

@@ -32,7 +32,10 @@ def show_calibrated(result: Calibrated) -> None:
     )
     if result.sqnr_db:
         tried = ", ".join(f"{name} {db:.1f} dB" for name, db in result.sqnr_db.items())
-        console.print(Text(f"  signal to noise at the outputs: {tried}", style="dim"))
+        console.print(Text(f"  variants tried: {tried}", style="dim"))
+    for output in result.outputs:
+        said = f"  {output.engine}: {output.sqnr_db:.1f} dB at output {output.unit}, on {result.judged} other samples"
+        console.print(Text(said))
     for reason, nodes in reasons.items():
         shown = ", ".join(nodes[:4]) + (f" and {len(nodes) - 4} more" if len(nodes) > 4 else "")
         console.print(Text(f"  float: {shown}: {reason}", style="dim"))
