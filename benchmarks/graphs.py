@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -276,6 +277,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--summary", action="store_true", help="of what is there, nothing is run")
     parser.add_argument("--coverage", type=int, metavar="N", help="operators and opsets drawn at least N times")
     asked = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # workers and their files go with it
     asked.folder.mkdir(parents=True, exist_ok=True)
     if asked.only is not None:
         return show_one(asked.only, asked.folder)
