@@ -57,11 +57,15 @@ def rounding(kind: str) -> Touch:
 
 
 def eight_bits(drawn: Drawn, calibration: Sequence[Arrays]) -> Touch:
-    """What every layer reads is quantized to 8 bits between its extremes on the calibration samples."""
+    """What every layer reads and gives is quantized to 8 bits between its extremes on the calibration samples."""
     ranges: dict[str, tuple[float, float]] = {}
+    given = {name for step in drawn.steps if _by_layer(step) for name in step.outputs}
+
+    def is_rounded(name: str, reader: Step | None) -> bool:
+        return _by_layer(reader) or (reader is None and name in given)
 
     def watch(name: str, reader: Step | None, array: Array) -> Array:
-        if _by_layer(reader) and array.dtype == np.float32 and array.size:
+        if is_rounded(name, reader) and array.dtype == np.float32 and array.size:
             low, high = ranges.get(name, (0.0, 0.0))
             ranges[name] = (min(low, float(array.min())), max(high, float(array.max())))
         return array
@@ -70,7 +74,7 @@ def eight_bits(drawn: Drawn, calibration: Sequence[Arrays]) -> Touch:
         interpret(drawn, feed, watch)
 
     def touch(name: str, reader: Step | None, array: Array) -> Array:
-        if not _by_layer(reader) or array.dtype != np.float32 or name not in ranges:
+        if not is_rounded(name, reader) or array.dtype != np.float32 or name not in ranges:
             return array
         low, high = ranges[name]
         scale = (high - low) / 255 or 1.0
