@@ -29,13 +29,18 @@ def take_claims(graph: onnx.GraphProto) -> dict[str, onnx.TypeProto]:
         claims[value.name] = onnx.TypeProto()
         claims[value.name].CopyFrom(value.type)
     _forget(graph)
+    given = {value.name for value in graph.input}
+    for value in graph.output:
+        if value.name not in given:
+            value.ClearField("type")
     return claims
 
 
 def _forget(graph: onnx.GraphProto) -> None:
     del graph.value_info[:]
+    given = {value.name for value in graph.input}
     for value in graph.output:
-        if value.type.HasField("tensor_type"):
+        if value.name not in given and value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
     for node in graph.node:
         for inner in subgraphs(node):
@@ -44,17 +49,20 @@ def _forget(graph: onnx.GraphProto) -> None:
 
 def infer(model: ir.Model, claims: dict[str, onnx.TypeProto]) -> None:
     """Shapes and types by inference, and by what was claimed where it knows nothing."""
-    common.ShapeInferencePass()(model)
+    if not common.ShapeInferencePass()(model).modified:  # one node it cannot read, and it gives up
+        common.ShapeInferencePass(check_type=False, strict_mode=False)(model)
     used = False
     for node in model.graph:
         for value in node.outputs:
             claim = claims.get(value.name or "")
-            if claim is None or value.shape is not None or not claim.HasField("tensor_type"):
+            if claim is None:
                 continue
-            value.shape = ir.serde.deserialize_type_proto_for_shape(claim)
             if value.type is None:
                 value.type = ir.serde.deserialize_type_proto_for_type(claim)
-            used = True
+                used = True
+            if value.shape is None and value.dtype is not None and claim.HasField("tensor_type"):
+                value.shape = ir.serde.deserialize_type_proto_for_shape(claim)
+                used |= value.shape is not None
     if used:
         common.ShapeInferencePass()(model)
     for value in model.graph.outputs:

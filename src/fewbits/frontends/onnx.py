@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from fewbits.errors import ModelError
-from fewbits.frontends import declared, opsets, validity
+from fewbits.frontends import constants, declared, opsets, validity
 from fewbits.graph.files import read_proto
 
 # Opset 17 has per-channel Q/DQ, and its BatchNormalization is the one the reference evaluator computes as
@@ -35,6 +35,7 @@ def load(path: Path) -> ir.Model:
         raise ModelError(f"opset {opset} is newer than {newest}", where=str(path), fix="update onnx")
     validity.check(proto, path)
     try:
+        constants.make_plain(proto.graph)
         declared.free_sizes(proto.graph)
         claims = declared.take_claims(proto.graph)
         if proto.functions:

@@ -15,11 +15,9 @@ def check(proto: onnx.ModelProto, path: Path) -> None:
     Raises:
         ModelError: it is not valid.
     """
+    whole = bool(proto.graph.name) and all(_complete(value) for value in proto.graph.output)
     try:
-        if all(_complete(value) for value in proto.graph.output):
-            onnx.checker.check_model(str(path))
-        else:
-            onnx.checker.check_model(_completed(proto))
+        onnx.checker.check_model(str(path) if whole else _completed(proto))
     except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         raise ModelError(f"invalid ONNX model: {first_line(error)}", where=str(path), fix="export it again") from error
 
@@ -38,6 +36,7 @@ def _completed(proto: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose outputs say something; weights beside the file, which the checker would look for, are inputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
+    copy.graph.name = proto.graph.name or "graph"
     for value in copy.graph.output:
         if value.type.WhichOneof("value") is None:
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT

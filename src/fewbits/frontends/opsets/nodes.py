@@ -24,6 +24,14 @@ def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     return found
 
 
+def all_graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """This graph and those inside it."""
+    yield graph
+    for node in graph.node:
+        for inner in subgraphs(node):
+            yield from all_graphs(inner)
+
+
 def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """These nodes and those of the graphs inside them."""
     for node in nodes:
@@ -34,11 +42,8 @@ def all_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 def all_names(graph: onnx.GraphProto) -> Iterator[str]:
     """Every name of a value or node, here and in the graphs inside."""
-    yield from (value.name for value in graph.input)
-    yield from (tensor.name for tensor in graph.initializer)
-    for node in graph.node:
-        yield node.name
-        yield from node.input
-        yield from node.output
-        for inner in subgraphs(node):
-            yield from all_names(inner)
+    for one in all_graphs(graph):
+        yield from (value.name for value in one.input)
+        yield from (tensor.name for tensor in one.initializer)
+        for node in one.node:
+            yield from (node.name, *node.input, *node.output)

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from fewbits.frontends.opsets.functions import forget_versions, written_in
 from fewbits.frontends.opsets.nodes import DEFAULT_DOMAIN, all_names, all_nodes, subgraphs, version
 from fewbits.frontends.opsets.scope import Names, Node, Scope
 from fewbits.frontends.opsets.table import TABLE
@@ -19,31 +18,24 @@ _MOST_READ = 1024
 
 
 def upgrade(proto: onnx.ModelProto, least: int) -> None:
-    """Bring a model without functions to version ``least``, or the latest that any of its nodes is written in.
+    """Bring a model without functions to ``least``, where it is of an older one.
 
     Raises:
         ModelError: a node has no equivalent there.
     """
     own = version(proto.opset_import)
-    if own is None:
+    if own is None or own >= least:
         return
-    versions = {written_in(node, own) for node in all_nodes(proto.graph.node)} | {own}
-    target = max(least, *versions)
-    if versions == {target}:
-        return
-    touched = {op for number, adapters in TABLE.items() if min(versions) < number <= target for op in adapters}
+    touched = {op for number, adapters in TABLE.items() if own < number <= least for op in adapters}
     if any(node.op_type in touched and node.domain in DEFAULT_DOMAIN for node in all_nodes(proto.graph.node)):
-        # Inference of nodes of several versions at once would read some of them by the wrong schema.
-        inferred = _inferred(proto) if len(versions) == 1 else proto.graph
-        _Upgrade(own, target, Names(all_names(proto.graph))).graph(proto.graph, inferred)
-    forget_versions(proto.graph.node)
+        _Upgrade(own, least, Names(all_names(proto.graph))).graph(proto.graph, _inferred(proto))
     for entry in proto.opset_import:
         if entry.domain in DEFAULT_DOMAIN:
-            entry.version = target
+            entry.version = least
 
 
 class _Upgrade:
-    """Applies the adapters of all versions after a node's own up to ``target``."""
+    """Applies the adapters of all versions after the model's own up to ``target``."""
 
     def __init__(self, own: int, target: int, names: Names) -> None:
         self._own, self._target, self._names = own, target, names
@@ -66,7 +58,7 @@ class _Upgrade:
         if node.domain not in DEFAULT_DOMAIN:
             return [node]
         current = [node]
-        for number in range(written_in(node, self._own) + 1, self._target + 1):
+        for number in range(self._own + 1, self._target + 1):
             adapters = TABLE.get(number)
             if adapters is not None:
                 current = [
