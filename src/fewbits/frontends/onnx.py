@@ -17,6 +17,7 @@ from fewbits.graph.files import read_proto
 # inference: that of opset 9 to 13 it mixes with batch statistics (onnx 1.23.2), which no engine does.
 MINIMUM_OPSET = 17
 MINIMUM_IR_VERSION = 8
+_TEXT = onnx.TensorProto.STRING
 
 
 def load(path: Path) -> ir.Model:
@@ -34,6 +35,9 @@ def load(path: Path) -> ir.Model:
     if opset is not None and opset > newest:
         raise ModelError(f"opset {opset} is newer than {newest}", where=str(path), fix="update onnx")
     validity.check(proto, path)
+    texts = [v.name for v in (*proto.graph.input, *proto.graph.output) if v.type.tensor_type.elem_type == _TEXT]
+    if texts:
+        raise ModelError(f"{texts[0]} is text, not numbers", where=str(path), fix="export the model without it")
     try:
         constants.make_plain(proto.graph)
         declared.free_sizes(proto.graph)
