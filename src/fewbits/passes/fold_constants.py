@@ -33,7 +33,7 @@ _EVALUATED = frozenset({
     "GatherND", "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Log", "MatMul", "Max", "Mean", "Min",
     "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or", "Pad", "Pow", "Range", "Reciprocal", "ReduceMax",
     "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Round", "ScatterElements", "ScatterND",
-    "Sigmoid", "Sign", "Sin", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Trilu",
+    "Sigmoid", "Sign", "Sin", "Slice", "Sqrt", "Squeeze", "Sub", "Sum", "Tanh", "Tile", "Transpose", "Trilu",
     "Unsqueeze", "Where", "Xor",
 })
 # fmt: on
@@ -146,10 +146,7 @@ def _undefined(node: ir.Node, arrays: list[NDArray[Any] | None]) -> bool:
 
 
 def _makes(node: ir.Node, arrays: list[NDArray[Any] | None]) -> float:
-    """How many numbers the result may hold."""
-    known = [None if (s := queries.dims(v)) is None or None in s else queries.numel(v) for v in node.outputs]
-    if None not in known:
-        return float(sum(size for size in known if size is not None))
+    """How many numbers the result may hold. Inference counts in integers that overflow, so growth is counted here."""
     given = [a for a in arrays if a is not None]
     match node.op_type:
         case "Expand" | "Tile":
@@ -162,8 +159,10 @@ def _makes(node: ir.Node, arrays: list[NDArray[Any] | None]) -> float:
         case "OneHot":
             return float(given[0].size * float(given[1].reshape(-1)[0]))
         case "Pad":
-            return math.prod(float(s) + float(np.abs(given[1]).sum()) for s in given[0].shape)
-        case "Concat" | "Sum":
-            return float(sum(a.size for a in given)) if node.op_type == "Concat" else math.prod(a.size for a in given)
-        case _:
-            return float(math.prod(max(a.size, 1) for a in given))
+            return math.prod(float(s) + float(np.abs(given[1].astype(np.float64)).sum()) for s in given[0].shape)
+        case "Concat":
+            return float(sum(a.size for a in given))
+    known = [None if (s := queries.dims(v)) is None or None in s else queries.numel(v) for v in node.outputs]
+    if None not in known:
+        return float(sum(size for size in known if size is not None))
+    return float(math.prod(max(a.size, 1) for a in given))

@@ -115,13 +115,15 @@ def _bounds(node: ir.Node) -> tuple[NDArray[Any], NDArray[Any]] | None:
 
 
 def _clips(model: ir.Model, first: ir.Node, second: ir.Node) -> bool:
-    """clip(clip(x, a, b), c, d) = clip(x, clip(a, c, d), clip(b, c, d))."""
+    """clip(clip(x, a, b), c, d) = clip(x, clip(a, c, d), clip(b, c, d)), unless that leaves one number only."""
     if first.op_type == second.op_type == "Relu":
         return True
     one, two = _bounds(first), _bounds(second)
     if one is None or two is None:
         return False
     low, high = (np.clip(bound, *two) for bound in one)
+    if not bool(low < high):
+        return False
     second.op_type = "Clip"
     second.resize_inputs(3)
     for index, (name, bound) in enumerate((("min", low), ("max", high)), 1):
