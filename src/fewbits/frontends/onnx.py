@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from pathlib import Path
 
 import onnx
@@ -11,6 +10,7 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 
 from fewbits.errors import ModelError
+from fewbits.frontends import constants, declared, opsets, validity
 from fewbits.graph.element_types import mend_types
 from fewbits.graph.files import read_proto
 
@@ -18,91 +18,60 @@ from fewbits.graph.files import read_proto
 # inference: that of opset 9 to 13 it mixes with batch statistics (onnx 1.23.2), which no engine does.
 MINIMUM_OPSET = 17
 MINIMUM_IR_VERSION = 8
-_MOST_READ = 1024
+_TEXT = onnx.TensorProto.STRING
 
 
 def load(path: Path) -> ir.Model:
     """Read an ONNX file.
 
     Returns:
-        The model with every node named, constants lifted to initializers, and shapes inferred.
+        The model without local functions, with every node named, constants lifted to initializers, shapes inferred.
 
     Raises:
-        ModelError: not a valid ONNX model, or of an operator set that cannot be brought to opset 17.
+        ModelError: not a valid ONNX model, or one with a node that opset 17 and later have no equivalent of.
     """
     proto = read_proto(path)
-    try:
-        onnx.checker.check_model(str(path))
-    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
-        raise ModelError(f"invalid ONNX model: {_first_line(error)}", where=str(path), fix="export it again") from error
-    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
+    opset = opsets.version(proto.opset_import)
     newest = onnx.defs.onnx_opset_version()
     if opset is not None and opset > newest:
         raise ModelError(f"opset {opset} is newer than {newest}", where=str(path), fix="update onnx")
+    validity.check(proto, path)
+    texts = [v.name for v in (*proto.graph.input, *proto.graph.output) if v.type.tensor_type.elem_type == _TEXT]
+    if texts:
+        raise ModelError(f"{texts[0]} is text, not numbers", where=str(path), fix="export the model without it")
     try:
-        if opset is not None and opset < MINIMUM_OPSET:
-            model = ir.from_proto(_modernise(proto, path, opset))
-            ir.external_data.set_base_dir(model.graph, path.parent)
-        else:
-            model = ir.load(path)
+        constants.make_plain(proto.graph)
+        declared.free_sizes(proto.graph)
+        claims = declared.take_claims(proto.graph)
+        if proto.functions:
+            proto = opsets.inlined(proto)
+        opsets.upgrade(proto, MINIMUM_OPSET)
+        model = ir.from_proto(proto)
+    except ModelError as error:
+        raise ModelError(error.what, where=str(path), fix=error.fix) from error
     except (ValueError, TypeError, KeyError, ir.serde.SerdeError) as error:
-        raise ModelError(f"invalid ONNX model: {error}", where=str(path)) from error
+        raise ModelError(f"invalid ONNX model: {validity.first_line(error)}", where=str(path)) from error
+    ir.external_data.set_base_dir(model.graph, path.parent)
     model.meta["frontend"] = "ONNX"
     model.meta["opset"] = opset
-    return normalise(model)
+    return normalise(model, claims)
 
 
-def _modernise(proto: onnx.ModelProto, path: Path, opset: int) -> onnx.ModelProto:
-    large = _take_out_large(proto)
-    try:
-        onnx.load_external_data_for_model(proto, str(path.parent))
-        converted = onnx.version_converter.convert_version(proto, MINIMUM_OPSET)
-    except Exception as error:  # the converter raises whatever its C++ side throws
-        raise ModelError(
-            f"opset {opset} cannot be converted to {MINIMUM_OPSET}: {_first_line(error)}",
-            where=str(path),
-            fix=f"export it with opset {MINIMUM_OPSET} or later",
-        ) from error
-    for value in [value for value in converted.graph.input if value.name in large]:
-        converted.graph.input.remove(value)
-    converted.graph.initializer.extend(large.values())
-    return converted
+def normalise(model: ir.Model, claims: dict[str, onnx.TypeProto] | None = None) -> ir.Model:
+    """Bring a model to the one shape the rest of fewbits relies on (see ``load``); changes it in place.
 
-
-def _take_out_large(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
-    """Weights beside the file that the converter must not carry: they become inputs until it is done.
-
-    What it has to read (shapes, axes, scales) is small.
+    Args:
+        claims: types and shapes for values that inference knows nothing about.
     """
-    large = {
-        tensor.name: tensor
-        for tensor in proto.graph.initializer
-        if tensor.data_location == onnx.TensorProto.EXTERNAL and math.prod(tensor.dims) > _MOST_READ
-    }
-    inputs = {value.name for value in proto.graph.input}
-    for tensor in large.values():
-        proto.graph.initializer.remove(tensor)
-        if tensor.name not in inputs:
-            made = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
-            proto.graph.input.append(made)
-    return large
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def normalise(model: ir.Model) -> ir.Model:
-    """Bring a model to the one shape the rest of fewbits relies on (see ``load``); changes it in place."""
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
     for function in (
         common.RemoveInitializersFromInputsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.TopologicalSortPass(),
         common.NameFixPass(),
-        common.ShapeInferencePass(),
     ):
         function(model)
+    declared.infer(model, claims or {})
     mend_types(model)
     model.ir_version = max(model.ir_version, MINIMUM_IR_VERSION)
     taken = {node.name for node in model.graph if node.name}

@@ -50,3 +50,25 @@ def replace_input(model: ir.Model, node: ir.Node, index: int, value: ir.Value) -
     node.replace_input_with(index, value)
     if old is not None and old.name and old.is_initializer() and not old.uses() and not old.is_graph_output():
         del model.graph.initializers[old.name]
+
+
+def stand_in(old: ir.Value, new: ir.Value) -> bool:
+    """Let readers of ``old`` read ``new``, which holds the same numbers; whether the node that made ``old`` may go.
+
+    An output of a graph has its name and a node of that graph that makes it. Where ``new`` cannot have both, the node
+    stays for that output.
+    """
+    producer, maker = old.producer(), new.producer()
+    assert producer is not None
+    if not old.is_graph_output():
+        old.replace_all_uses_with(new)
+        return True
+    graph = producer.graph
+    if maker is None or maker.graph is not graph or new.is_graph_output() or graph is None:
+        for use in tuple(old.uses()):
+            use.node.replace_input_with(use.idx, new)
+        return False
+    name = old.name
+    ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    old.name, new.name = f"{name}.before", name
+    return True

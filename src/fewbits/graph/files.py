@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from fewbits.errors import ModelError
 from fewbits.files import check_name, output_error, whole_folder
+from fewbits.graph.queries import nbytes
 
 # protobuf holds at most 2 GiB in one message, and three copies of it while it is written; larger models keep their
 # weights in a file beside it, which is written weight by weight.
@@ -71,7 +72,7 @@ def save_onnx(model: ir.Model, path: Path) -> None:
 
 def _save(model: ir.Model, path: Path) -> None:
     tensors = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
-    if sum(tensor.nbytes for tensor in tensors) > _ONE_MESSAGE_BYTES:
+    if sum(nbytes(tensor) for tensor in tensors) > _ONE_MESSAGE_BYTES:
         ir.save(model, path, external_data=f"{path.name}.data")
         return
     if any(isinstance(tensor, ir.ExternalTensor) for tensor in tensors):

@@ -111,7 +111,14 @@ def macs(node: ir.Node) -> int:
 
 def weight_bytes(model: ir.Model) -> int:
     """Bytes of all initializers as stored."""
-    return sum(v.const_value.nbytes for v in model.graph.initializers.values() if v.const_value is not None)
+    return sum(nbytes(v.const_value) for v in model.graph.initializers.values() if v.const_value is not None)
+
+
+def nbytes(tensor: ir.TensorProtocol) -> int:
+    """Bytes of a tensor as stored; of text, its characters."""
+    if tensor.dtype == ir.DataType.STRING:
+        return sum(len(text) for text in tensor.numpy().reshape(-1))
+    return int(tensor.nbytes)
 
 
 def users(value: ir.Value) -> list[ir.Node]:

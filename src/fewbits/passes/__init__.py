@@ -13,12 +13,13 @@ from fewbits.graph.names import unique_names
 from fewbits.passes.cancel_transposes import cancel_transposes
 from fewbits.passes.fold_after import fold_after
 from fewbits.passes.fold_before import fold_before
+from fewbits.passes.fold_constants import fold_constants
 from fewbits.passes.merge_affine import merge_affine
 from fewbits.passes.merge_linear import merge_linear
+from fewbits.passes.neighbours import merge_neighbours
 from fewbits.passes.pad_into_pool import pad_into_pool
 from fewbits.passes.plain_matrices import plain_matrices
 from fewbits.passes.raise_activation import raise_activation
-from fewbits.passes.simplify import fold_constants, merge_neighbours
 
 # Each says whether it changed anything.
 Rewrite = Callable[[ir.Model], bool]

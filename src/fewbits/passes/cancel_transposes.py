@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from fewbits.graph import queries
-from fewbits.graph.edits import add_initializer
+from fewbits.graph.edits import add_initializer, replace_input
 
 # fmt: off
 _UNARY = frozenset({
@@ -140,12 +140,22 @@ def _operands(node: ir.Node, perm: tuple[int, ...]) -> list[ir.Value] | None:
 
 def _absorbs(node: ir.Node, perm: tuple[int, ...]) -> bool:
     """A reduction over given axes that leaves the others in their order needs no transpose before it."""
-    axes, keep = node.attributes.get("axes"), node.attributes.get("keepdims")
-    if node.op_type not in _REDUCE or axes is None or keep is None or keep.as_int():
+    keep = node.attributes.get("keepdims")
+    axes = _axes(node) if node.op_type in _REDUCE else None
+    if not axes or keep is None or keep.as_int():
         return False
-    over = {axis % len(perm) for axis in axes.as_ints()}
+    over = {axis % len(perm) for axis in axes}
     left = [p for i, p in enumerate(perm) if i not in over]
     return left == sorted(left)
+
+
+def _axes(node: ir.Node) -> list[int] | None:
+    """The axes of a reduction: an attribute, or an input of a later operator set; None where they move or are all."""
+    attribute = node.attributes.get("axes")
+    if attribute is not None:
+        return list(attribute.as_ints())
+    array = queries.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    return None if array is None else [int(axis) for axis in array.reshape(-1)]
 
 
 def _stays(region: _Region, entry: ir.Node) -> bool:
@@ -171,8 +181,11 @@ def _rewrite(model: ir.Model, region: _Region) -> None:
     for node in region.inside:
         _turn_back(model, node, region.perm)
     for node in region.absorbing:
-        axes = [region.perm[axis % len(region.perm)] for axis in node.attributes["axes"].as_ints()]
-        node.attributes.add(ir.AttrInt64s("axes", sorted(axes)))
+        axes = sorted(region.perm[axis % len(region.perm)] for axis in _axes(node) or ())
+        if "axes" in node.attributes:
+            node.attributes.add(ir.AttrInt64s("axes", axes))
+        else:
+            replace_input(model, node, 1, add_initializer(model, f"{node.name}.axes", np.array(axes, np.int64)))
     for node in (*region.inside, *region.undone, *region.absorbing):
         for index, value in enumerate(node.inputs):
             if value in plain:

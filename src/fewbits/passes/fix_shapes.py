@@ -48,7 +48,7 @@ def fix_shapes(model: ir.Model, texts: tuple[str, ...]) -> None:
         inputs[name].shape = ir.Shape(sizes)
     if not texts:
         return
-    for node in model.graph:
+    for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for value in node.outputs:
             value.shape = None  # inferred for other sizes
     try:

@@ -158,9 +158,13 @@ def scaled(weights: NDArray[Any], factor: Float | np.float64) -> NDArray[Any]:
 
 
 def sole_reader(value: ir.Value) -> ir.Node | None:
-    """The node that alone reads a value that is no model output."""
+    """The ONNX node that alone reads a value that is no output; None where it stands in a branch or loop of its own."""
     uses = tuple(value.uses())
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+    if len(uses) != 1 or value.is_graph_output():
+        return None
+    reader, maker = uses[0].node, value.producer()
+    own = reader.graph is (value.graph if maker is None else maker.graph)
+    return reader if own and reader.domain in ("", "ai.onnx") else None
 
 
 def absorb(model: ir.Model, into: ir.Value, node: ir.Node) -> None:

@@ -7,14 +7,17 @@ For y = s2 (s1 x + t1) + t2:
 s = 1 leaves the Add alone, t = 0 the Mul alone. It applies where fewer nodes come out than went in. It refuses where a
 value between has a second reader or is a model output, where a constant broadcasts the activation or the joint constant
 would be larger than its parts, where numbers stop being finite, where the chain ends a GELU or normalisation that
-engines compute as one, and where a shift of 2^20 or more is involved: adding and taking away such a number is how some
-graphs round on purpose.
+engines compute as one, and where a shift of 2^20 or more is involved, or one far above what is left of it: adding and
+taking away such a number is how some graphs round on purpose.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from fewbits.graph import queries
 from fewbits.graph.edits import add_initializer
@@ -22,6 +25,9 @@ from fewbits.passes.affine import engine_fused, moving_input, scale_and_shift
 from fewbits.passes.layer import Float, sole_reader
 
 _ROUNDS_ON_PURPOSE = 2.0**20
+_CANCELS = 2.0**10
+# Beyond, a number between could overflow or vanish where the merged one does not.
+_MODERATE = 2.0**40
 
 
 def merge_affine(model: ir.Model) -> bool:
@@ -52,21 +58,27 @@ def _merge(model: ir.Model, chain: list[ir.Node]) -> bool:
         return False
     s: Float = np.ones(())
     t: Float = np.zeros(())
-    largest = 1
+    largest, shifted = 1, 0.0
     for node in chain:
         found = scale_and_shift(node)
         if found is None or not _fits(found[0].shape, shape) or np.abs(found[1]).max(initial=0) >= _ROUNDS_ON_PURPOSE:
             return False
         largest = max(largest, found[0].size, found[1].size)
         s, t = s * found[0], t * found[0] + found[1]
-    made = [(op, c) for op, c, idle in (("Mul", s, (s == 1).all()), ("Add", t, not t.any())) if not idle]
-    dtype = ir.DataType.numpy(x.dtype or ir.DataType.FLOAT)
-    with np.errstate(over="ignore"):
-        if any(c.size > largest or not np.isfinite(c.astype(dtype)).all() for _, c in made):
+        size = np.abs(s[s != 0])
+        if not ((size >= 1 / _MODERATE) & (size <= _MODERATE)).all():
             return False
-    if not 0 < len(made) < len(chain):
+        shifted = max(shifted * np.abs(found[0]).max(initial=0), np.abs(t).max(initial=0))
+    if shifted > _CANCELS * max(np.abs(t).max(initial=0), np.abs(s).max(initial=0)):
         return False
-    _write(model, chain, x, [(op, c.astype(dtype)) for op, c in made])
+    dtype = ir.DataType.numpy(x.dtype or ir.DataType.FLOAT)
+    with np.errstate(over="ignore", under="ignore"):
+        stored = [("Mul", s.astype(dtype)), ("Add", t.astype(dtype))]
+    # What is 1 or 0 as stored does nothing.
+    made = [(op, c) for op, c in stored if (c != (op == "Mul")).any()]
+    if any(c.size > largest or not np.isfinite(c).all() for _, c in made) or not 0 < len(made) < len(chain):
+        return False
+    _write(model, chain, x, made)
     return True
 
 
@@ -76,7 +88,7 @@ def _fits(constant: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
     return len(constant) <= len(shape) and all(size in (1, other) for size, other in paired)
 
 
-def _write(model: ir.Model, chain: list[ir.Node], x: ir.Value, made: list[tuple[str, Float]]) -> None:
+def _write(model: ir.Model, chain: list[ir.Node], x: ir.Value, made: list[tuple[str, NDArray[Any]]]) -> None:
     last, value = chain[-1], x
     old = last.outputs[0]
     name = old.name
