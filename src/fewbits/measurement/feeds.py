@@ -23,6 +23,7 @@ RANDOM, MASKS, DATA = "random", "masks", "data"
 ZEROS, ROWS, WIDE, BOUNDS = "zeros", "constant rows", "large and small numbers", "numbers at its bounds"
 WHOLE = "large whole numbers"
 PLAUSIBLE: Final = (RANDOM, MASKS, DATA)
+_TELLING: Final = (MASKS, ZEROS, WIDE, WHOLE)
 _TRIALS = 3
 # Once sizes are found that fit, so many more are tried.
 _MORE_TRIES = 3
@@ -39,28 +40,42 @@ class Case:
 
 
 def cases(
-    inputs: Sequence[ModelInput], bounds: Sequence[float], run: Callable[[Arrays], Arrays], known: Sequence[Shapes] = ()
+    inputs: Sequence[ModelInput],
+    bounds: Sequence[float],
+    run: Callable[[Arrays], Arrays],
+    *,
+    known: Sequence[Shapes] = (),
+    heavy: bool = False,
 ) -> tuple[Case, ...]:
     """Feed the original and keep what it runs on.
 
     Args:
         known: shapes to begin with, those of the data.
+        heavy: one run takes seconds: one random input, and at the edge only what shows most, one sample each.
 
     Returns:
         Empty where the original runs on none of the sizes tried.
     """
     found: list[Case] = []
     for whole in (None, 1):  # whole numbers of unknown use: 0 and 1, then 1
-        shapes = _fitting(inputs, [*known, *choices(inputs)], run, whole, found)
+        shapes = _fitting(inputs, [*known, *choices(inputs)], run, whole, found, 1 if heavy else _TRIALS)
         if shapes:
             break
     else:
         return ()
-    for trial in range(len(found), _TRIALS):
+    for trial in range(len(found), 1 if heavy else _TRIALS):
         found += _tried(RANDOM, _random(inputs, shapes[trial % len(shapes)], trial, whole), run)
-    for kind, feed in _special(inputs, bounds, shapes[0], whole):
-        found += _tried(kind, feed, run)
+    for kind, feed in _special(inputs, bounds, _one_sample(inputs, shapes[0]) if heavy else shapes[0], whole):
+        if not heavy or kind in _TELLING:
+            found += _tried(kind, feed, run)
     return tuple(found)
+
+
+def _one_sample(inputs: Sequence[ModelInput], shapes: Shapes) -> Shapes:
+    return {
+        one.name: (1, *shapes[one.name][1:]) if one.sizes and not isinstance(one.sizes[0], int) else shapes[one.name]
+        for one in inputs
+    }
 
 
 def _fitting(
@@ -69,11 +84,12 @@ def _fitting(
     run: Callable[[Arrays], Arrays],
     whole: int | None,
     found: list[Case],
+    most: int,
 ) -> list[Shapes]:
     shapes: list[Shapes] = []
     left = len(tried)
     for trial, one in enumerate(tried):
-        if left == 0 or len(shapes) == _TRIALS:
+        if left == 0 or len(shapes) == most:
             break
         left -= 1
         made = _tried(RANDOM, _random(inputs, one, trial, whole), run)

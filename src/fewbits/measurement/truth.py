@@ -10,12 +10,16 @@ import onnx_ir as ir
 
 from fewbits.engines import Arrays, Engine
 from fewbits.errors import EngineError, InputError
+from fewbits.graph import queries
 from fewbits.graph.drawn import drawn_outputs
 from fewbits.graph.vocabulary import bounds
 from fewbits.measurement import feeds as kinds
 from fewbits.measurement.feeds import Case, cases
 from fewbits.measurement.inputs import ModelInput, model_inputs
 from fewbits.measurement.original import NOTHING, Original
+
+# Multiply-accumulates of one sample from which on a run takes seconds on two cores.
+_HEAVY_MACS = 10_000_000_000
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,13 @@ class Plan:
     bounds: tuple[float, ...]
     drawn: frozenset[str]
     data: tuple[Arrays, ...]
+    macs: int = 0
 
     @classmethod
     def of(cls, original: Original, model: ir.Model, data: Iterable[Arrays]) -> Plan:
         """Look at the model as its frontend read it."""
-        return cls(original, model_inputs(model), bounds(model), drawn_outputs(model), tuple(data))
+        macs = sum(map(queries.macs, model.graph))
+        return cls(original, model_inputs(model), bounds(model), drawn_outputs(model), tuple(data), macs)
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ def _run(plan: Plan, engine: Engine) -> tuple[tuple[Case, ...], frozenset[str]]:
     with plan.original.opened(engine) as run:
         data = [Case(kinds.DATA, feed, run(feed)) for feed in plan.data]
         known = [{name: array.shape for name, array in data[0].feed.items()}] if data else []
-        found = (*cases(plan.inputs or (), plan.bounds, run, known), *data)
+        found = (*cases(plan.inputs or (), plan.bounds, run, known=known, heavy=plan.macs > _HEAVY_MACS), *data)
         drawn: set[str] = set()
         if plan.drawn and found:
             again = run(found[0].feed)
