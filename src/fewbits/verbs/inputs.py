@@ -14,7 +14,8 @@ from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overla
 from fewbits.engines import ENGINES, Options
 from fewbits.errors import DataError, EngineError, InputError, ModelError
 from fewbits.frontends.source import Source
-from fewbits.graph import qdq, queries
+from fewbits.graph import queries
+from fewbits.graph.quantized import quantized_node
 from fewbits.measurement.metrics import Metric, classes, metric
 from fewbits.numerics.tensors import TensorSpec
 from fewbits.progress import Progress
@@ -179,9 +180,13 @@ def about(path: str | Path) -> Iterator[None]:
 
 
 def refuse_quantized(model: ir.Model, path: str | Path) -> None:
-    """Raise ``ModelError`` for a model that holds quantizers: there is nothing left to choose or calibrate."""
-    if qdq.is_quantized(model):
-        raise ModelError("this model is quantized already", where=str(path), fix="give the FP32 model, or measure it")
+    """Raise ``ModelError`` for a model a part of which is quantized: there is nothing left to choose or calibrate."""
+    if node := quantized_node(model):
+        raise ModelError(
+            f"this model is quantized already, as {node} shows",
+            where=str(path),
+            fix="give the FP32 model, or measure it",
+        )
 
 
 def _open(spec: str | Path, options: DataOptions, inputs: Sequence[TensorSpec], progress: Progress) -> Dataset:
