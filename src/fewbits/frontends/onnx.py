@@ -91,9 +91,19 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
+def _free_negative_sizes(model: ir.Model) -> None:
+    """Some exporters write a free size as -1; it becomes what ONNX has for it."""
+    values = (*model.graph.inputs, *model.graph.outputs, *(v for node in model.graph for v in node.outputs))
+    for value in values:
+        sizes = value.shape
+        if sizes is not None and any(isinstance(size, int) and size < 0 for size in sizes):
+            value.shape = ir.Shape([None if isinstance(size, int) and size < 0 else size for size in sizes])
+
+
 def normalise(model: ir.Model) -> ir.Model:
     """Bring a model to the one shape the rest of fewbits relies on (see ``load``); changes it in place."""
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)
+    _free_negative_sizes(model)
     for function in (
         common.RemoveInitializersFromInputsPass(),
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),

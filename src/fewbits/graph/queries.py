@@ -26,10 +26,10 @@ def is_constant(value: ir.Value | None) -> bool:
 
 
 def dims(value: ir.Value) -> tuple[int | None, ...] | None:
-    """The shape, None for a free size; None for an unknown rank."""
+    """The shape, None for a free size (some exporters write it as -1); None for an unknown rank."""
     if value.shape is None:
         return None
-    return tuple(size if isinstance(size, int) else None for size in value.shape)
+    return tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
 
 
 def numel(value: ir.Value) -> int | None:

@@ -48,8 +48,8 @@ def compare(
     where = place("all", device)
     one, two = Source.of(reference), Source.of(other)
     base, version = (open_model(source, progress) for source in (one, two))
-    check_model(base, one.path)
-    check_model(version, two.path)
+    check_model(base, one.path, data, progress)
+    check_model(version, two.path, data, Progress())
     base, version = simplify(base), simplify(version)
     inputs = queries.specs(base.graph.inputs)
     if [(s.name, s.single) for s in queries.specs(version.graph.inputs)] != [(s.name, s.single) for s in inputs]:

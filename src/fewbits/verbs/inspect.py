@@ -42,8 +42,8 @@ def inspect(
     source = Source.of(model)
     path = source.path
     loaded = open_model(source, progress)
-    simple = simplify(loaded)
     samples = _samples(loaded, path, data, progress)
+    simple = simplify(loaded)
     given = bool(samples)
     inputs = queries.specs(simple.graph.inputs)
     if not given and not any(None in spec.shape[1:] or 0 in spec.shape for spec in inputs):
@@ -72,7 +72,7 @@ def inspect(
 def _samples(model: ir.Model, path: Path, data: DataOptions | None, progress: Progress) -> list[Sample]:
     if data is None or data.data is None:
         return []
-    check_model(model, path)
+    check_model(model, path, data, progress)
     dataset = open_test_data(data, queries.specs(model.graph.inputs), progress)
     dataset = take(dataset, min(data.samples or RANGE_SAMPLES, len(dataset)), data.seed)
     bad = BadSamples()
