@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from fewbits import frontends
 from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overlap, split, stream, take
-from fewbits.engines import ENGINES, Options
+from fewbits.engines import TRIALS, Engine, Options
 from fewbits.errors import DataError, EngineError, InputError, ModelError
 from fewbits.frontends.source import Source
 from fewbits.graph import queries
@@ -208,8 +208,11 @@ def _fix_sizes(spec: TensorSpec) -> str:
     return f"fix its sizes with fewbits convert --input-shape {spec.name}:{sizes}"
 
 
-def check_metric(metric: Metric, model: ir.Model, dataset: Dataset, path: str | Path) -> None:
+def check_metric(metric: Metric, model: ir.Model, dataset: Dataset, path: str | Path, engine: Engine = TRIALS) -> None:
     """Try the metric on one sample before any work is done for it.
+
+    Args:
+        engine: one that runs the model.
 
     Raises:
         DataError: the model's outputs or the targets are not what this metric judges.
@@ -217,7 +220,7 @@ def check_metric(metric: Metric, model: ir.Model, dataset: Dataset, path: str | 
     """
     sample = next(iter(stream(dataset, workers=1)))
     with about(path):
-        session = ENGINES["onnxruntime"].compile(model, Options())
+        session = engine.compile(model, Options())
         outputs = session.run(sample.inputs)
     try:
         metric.observe(outputs, sample.target, outputs)
