@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from fewbits.engines import ENGINES, ORACLE, Options
 from fewbits.engines import child as child_module
 from fewbits.engines.child import Bounds, reference_outputs, try_in_child
+from fewbits.engines.forking import Ended, OvertimeError
 from fewbits.errors import EngineError, InputError
 from fewbits.graph.files import save_onnx
 from models import conv_relu_conv, i64, network, samples
@@ -24,13 +26,16 @@ STAGE = 'import os, signal; print(\'{"stage": "STAGE"}\', flush=True); '
 @pytest.fixture
 def instead(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Have other Python code run in the process."""
-    run = subprocess.run
 
     def replace(code: str) -> None:
-        def other(command: list[str], **options: Any) -> Any:
-            return run([command[0], "-c", code], **{**options, "timeout": 1.5})
+        def other(*_: Any) -> Ended:
+            try:
+                done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=1.5)
+            except subprocess.TimeoutExpired as error:
+                raise OvertimeError from error
+            return Ended(done.returncode, done.stdout)
 
-        monkeypatch.setattr(child_module.subprocess, "run", other)
+        monkeypatch.setattr(child_module, "work_elsewhere", other)
 
     return replace
 

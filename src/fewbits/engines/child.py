@@ -1,14 +1,13 @@
 """Work done in a process of its own: what crashes, hangs or fills the memory there leaves this process alone.
 
 ``try_in_child`` compiles and runs a model once before it is compiled here; ``reference_outputs`` runs the ONNX
-reference evaluator, which knows no bounds of its own. Starting the process takes about 0.6 s, most of it imports.
+reference evaluator, which knows no bounds of its own.
 """
 
 from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,6 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from fewbits.engines.base import Arrays, Options
+from fewbits.engines.forking import OvertimeError, serve, work_elsewhere
 from fewbits.errors import EngineError, FewbitsError, InputError
 from fewbits.graph.files import as_file
 
@@ -89,10 +89,9 @@ def reference_outputs(
 def _ask(engine: str, job: Mapping[str, Any], bounds: Bounds) -> dict[str, Any]:
     """Have the work done, and tell from its last words what became of it."""
     title = _TITLES.get(engine, engine)
-    command = [sys.executable, "-m", "fewbits.engines.child", engine, json.dumps(job)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=bounds.wall_s, check=False)
-    except subprocess.TimeoutExpired as error:
+        done = work_elsewhere("fewbits.engines.child", engine, job, bounds.wall_s)
+    except OvertimeError as error:
         raise EngineError(f"{title} did not finish within {bounds.wall_s:.0f} s") from error
     said = [line for line in map(_parsed, done.stdout.splitlines()) if line]
     answer = said[-1] if said else {}
@@ -223,4 +222,7 @@ def _main(engine: str, job: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1], json.loads(sys.argv[2]))
+    if sys.argv[1] == "serve":
+        serve(_main)
+    else:
+        _main(sys.argv[1], json.loads(sys.argv[2]))

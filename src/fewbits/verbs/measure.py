@@ -115,10 +115,10 @@ def _memory(everything: Sequence[Subject], progress: Progress, *, alone: bool) -
             failed[subject.name] = error
     ran = {subject.path for subject in everything if subject.name in found}
     for subject in everything:
-        if error := failed.get(subject.name):
+        if why := failed.get(subject.name):
             if alone or subject.path not in ran:
-                raise ModelError(error.what, where=subject.name, fix=error.fix or "measure it on another engine")
-            progress.warn(f"{subject.name}: left out: {error}")
+                raise ModelError(why.what, where=subject.name, fix=why.fix or "measure it on another engine")
+            progress.warn(f"{subject.name}: left out: {why}")
     return found
 
 
