@@ -163,7 +163,8 @@ def check_tensors(model: ir.Model, path: str | Path) -> None:
         for value in values:
             what = ""
             if value.type is not None and not isinstance(value.type, ir.TensorType):
-                what = f"is a {type(value.type).__name__.removesuffix('Type').lower()}"
+                kind = type(value.type).__name__.removesuffix("Type").lower()
+                what = f"is {'an' if kind.startswith('o') else 'a'} {kind}"
             elif value.dtype in _NO_NUMBERS:
                 what = f"holds {value.dtype.name.lower()} values"
             elif value.shape is None and word == "input":
