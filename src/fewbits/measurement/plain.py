@@ -21,6 +21,7 @@ from fewbits.engines.child import try_in_child
 from fewbits.errors import EngineError, FewbitsError
 from fewbits.measurement.apart import Apart
 from fewbits.measurement.oracle import oracle_answers
+from fewbits.measurement.parting import parting
 
 # Two at least, and a slot of a session gets two: that it answers the sample before shows only then.
 SAMPLES = 4
@@ -77,10 +78,23 @@ def judge_plain(
     count = min(len(truth.outputs), len(samples))
     faulty = {
         name: f"computes something else than the model says: {fault} against {truth.who} on {count} samples"
+        + _place(model, samples, reference, engines[name])
         for name, apart in aparts.items()
         if (fault := apart.fault(rounding))
     }
     return Verdict(failed | faulty, (truth.note,) if truth.note else ())
+
+
+def _place(model: ir.Model, samples: Sequence[Sample], reference: Engine, engine: str) -> str:
+    """``; MaxPool 'pool' is computed otherwise``, or nothing where no operator is found."""
+    other = ENGINES.get(engine)
+    if other is None or other.name == reference.name:
+        return ""
+    try:
+        found = parting(model, samples, reference, other, Options())
+    except FewbitsError:
+        return ""
+    return "" if found is None else f"; {found.sentence}"
 
 
 def _truth(

@@ -89,8 +89,8 @@ def calibrate(
     target, where = _target(out, engine), place("all", device)
     check_kept(out, source)
     loaded = open_model(source, progress)
-    check_model(loaded, source.path)
     refuse_quantized(loaded, source.path)
+    check_model(loaded, source.path, data, progress)
     check_place(out)
     simple = simplify(loaded)
     if ir_version is not None:
