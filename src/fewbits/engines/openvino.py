@@ -222,6 +222,8 @@ class _Session(Session):
         self.settings = dict(settings)
         self.inputs = tuple(map(_spec, names.inputs, compiled.inputs))
         self.outputs = tuple(map(_spec, names.outputs, compiled.outputs))
+        # Where sizes are free, the plugin writes to the array of the run before (2026.4); it gets copies there.
+        self._shares = all(None not in spec.shape for spec in self.inputs)
         self.slots = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
 
@@ -230,7 +232,7 @@ class _Session(Session):
         if missing := [spec.name for spec in self.inputs if spec.name not in inputs]:
             raise EngineError(f"the input {missing[0]} is missing")
         try:
-            request.infer(inputs, share_inputs=True, share_outputs=True)
+            request.infer(inputs, share_inputs=self._shares, share_outputs=True)
         except RuntimeError as error:
             raise EngineError(f"OpenVINO cannot run it: {openvino_sentence(error)}") from error
         return {spec.name: request.get_output_tensor(index).data for index, spec in enumerate(self.outputs)}
