@@ -96,7 +96,7 @@ class Case:
 
     def allowed(self, kind: str) -> Apart:
         """What rounding alone does to the held-out samples."""
-        touch: Touch = self._eight_bits if kind == "int8" else rounding(kind)
+        touch: Touch = self._eight_bits if kind == "int8" else rounding(kind, self.drawn)
         count = HELD_OUT if kind == "int8" else len(self.held)
         return apart(self.truth[:count], outputs(self.drawn, self.held[:count], touch))
 

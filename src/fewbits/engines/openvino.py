@@ -224,6 +224,8 @@ class _Session(Session):
         self.settings = dict(settings)
         self.inputs = tuple(map(_spec, names.inputs, compiled.inputs))
         self.outputs = tuple(map(_spec, names.outputs, compiled.outputs))
+        # Where sizes are free, the plugin writes to the array of the run before (2026.4); it gets copies there.
+        self._shares = all(None not in spec.shape for spec in self.inputs)
         self.slots = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._requests = [compiled.create_infer_request() for _ in range(self.slots)]
 
@@ -231,7 +233,7 @@ class _Session(Session):
         request = self._requests[slot]
         if missing := [spec.name for spec in self.inputs if spec.name not in inputs]:
             raise EngineError(f"the input {missing[0]} is missing")
-        _infer(request, inputs)
+        _infer(request, inputs, share=self._shares)
         return {spec.name: request.get_output_tensor(index).data for index, spec in enumerate(self.outputs)}
 
     def close(self) -> None:
@@ -239,9 +241,9 @@ class _Session(Session):
         self._compiled = None
 
 
-def _infer(request: Any, inputs: Mapping[str, NDArray[Any]]) -> None:
+def _infer(request: Any, inputs: Mapping[str, NDArray[Any]], *, share: bool = True) -> None:
     try:
-        request.infer(inputs, share_inputs=True, share_outputs=True)
+        request.infer(inputs, share_inputs=share, share_outputs=True)
     except (RuntimeError, TypeError, ValueError) as error:
         raise EngineError(f"OpenVINO cannot run it: {openvino_sentence(error)}") from error
 

@@ -23,16 +23,20 @@ def free_sizes(graph: onnx.GraphProto) -> None:
 
 
 def take_claims(graph: onnx.GraphProto) -> dict[str, onnx.TypeProto]:
-    """Take the types and shapes off all values but inputs; those of this graph, to fall back on."""
+    """Take the types and shapes off all values but inputs; those of this graph, to fall back on.
+
+    An output that is an input has what the input has, whatever it claims itself.
+    """
     claims = {}
     for value in (*graph.value_info, *graph.output):
         claims[value.name] = onnx.TypeProto()
         claims[value.name].CopyFrom(value.type)
     _forget(graph)
-    given = {value.name for value in graph.input}
+    given = {value.name: value.type for value in graph.input}
     for value in graph.output:
-        if value.name not in given:
-            value.ClearField("type")
+        value.ClearField("type")
+        if value.name in given:
+            value.type.CopyFrom(given[value.name])
     return claims
 
 
