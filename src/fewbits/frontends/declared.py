@@ -62,7 +62,8 @@ def _forget(graph: onnx.GraphProto) -> None:
 
 def say_containers(proto: onnx.ModelProto) -> None:
     """Write down which values are sequences or optionals: the inference that follows knows tensors only."""
-    if any(node.op_type in _CONTAINERS for node in all_nodes(proto.graph.node)):
+    given = any(value.type.WhichOneof("value") != "tensor_type" for value in proto.graph.input)
+    if given or any(node.op_type in _CONTAINERS for node in all_nodes(proto.graph.node)):
         _say(proto.graph, inferred_types(proto))
 
 
