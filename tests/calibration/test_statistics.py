@@ -155,10 +155,10 @@ def test_squares_survive_a_file_and_files_of_earlier_versions_are_refused(tmp_pa
     with np.load(path) as archive:
         arrays = dict(archive)
     header = json.loads(str(arrays["header"]))
-    assert header["version"] == 3
-    for changed in ({"version": 2}, {"version": 4}):
+    assert header["version"] == 4
+    for changed in ({"version": 2}, {"version": 3}):
         np.savez(path, **(arrays | {"header": np.array(json.dumps(header | changed))}))
-        with pytest.raises(InputError, match=r"version \d, this fewbits reads 3"):
+        with pytest.raises(InputError, match=r"version \d, this fewbits reads 4"):
             Statistics.load(path)
     others = {key: array for key, array in arrays.items() if key != "square"}
     channels = header["channels"]

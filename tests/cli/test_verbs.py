@@ -85,6 +85,7 @@ CONVERTED = {
     "nodes_after",
     "sqnr_db",
     "max_abs",
+    "truth",
 }
 
 

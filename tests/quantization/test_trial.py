@@ -63,7 +63,8 @@ def test_only_what_is_better_beyond_doubt_wins(standard_errors: float, scatter: 
     gained = gains(standard_errors * trial._MARGIN, scatter)
     trying_both = trying(reaching({"mse": 40.0, "minmax": [40 + gain for gain in gained]}))
     assert trying_both.best(MSE, [MINMAX]) is (MINMAX if wins else MSE)
-    assert trying_both.reached["minmax"] == pytest.approx(40 + np.mean(gained), abs=1e-6)
+    pooled = -10 * np.log10(np.mean(10 ** (-(40 + np.array(gained)) / 10)))
+    assert trying_both.reached["minmax"] == pytest.approx(pooled, abs=1e-6)
     assert trying_both.reached["mse"] == pytest.approx(40, abs=1e-6)
 
 

@@ -9,10 +9,10 @@ import pytest
 from fewbits.calibration.collect import collect
 from fewbits.engines import TRIALS, OpTime, Options, Profile
 from fewbits.graph.queries import node_name
+from fewbits.numerics import Yardstick
 from fewbits.quantization.groups import groups
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe
-from fewbits.quantization.trial import worst_output_db
 from fewbits.quantization.workshop import Bench, Tuned, Workshop, build
 from fewbits.selection.costs import Cost, costs
 from fewbits.selection.sensitivity import sensitivities
@@ -73,7 +73,8 @@ def test_figures_are_those_of_models_built_for_each_question() -> None:
     for name, other in (("conv1", "conv2"), ("conv2", "conv1")):
         made = build(workshop.carry_out(model, tuned.statistics, recipe.sending([other], "float")))
         session = TRIALS.compile(made, Options())
-        expected = np.mean([worst_output_db(plain.run(s.inputs), session.run(s.inputs)) for s in drawn])
+        whole, half = ([session.run(s.inputs) for s in drawn] for session in (plain, session))
+        expected = Yardstick(whole).worst_db(half)
         assert found[name].only_db == pytest.approx(expected, abs=0.5)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
 
-from fewbits.calibration.collect import collect
+from fewbits.calibration.collect import SizeError, collect
+from fewbits.calibration.sizes import VARIES, unsized
 from fewbits.calibration.statistics import Statistics
 from fewbits.data import BadSamples, Dataset, Sample, keeping, stream
 from fewbits.engines import Engine, Options
@@ -49,16 +50,24 @@ def gather(
     if kept:
         when_kept(kept)
     precision = "f32" if engine.refuses("bf16", options.device) else "bf16"
-    found = collect(
-        model,
-        names,
-        itertools.chain(head, samples),
-        len(dataset),
-        engine,
-        replace(options, mode="throughput", precision=precision),
-        sample_fingerprint=dataset.fingerprint(),
-        progress=lambda done: progress.step("calibration", done, len(dataset)),
-    )
+
+    def run(samples: Iterable[Sample], unusable: Mapping[str, str]) -> Statistics:
+        return collect(
+            model,
+            names,
+            samples,
+            len(dataset),
+            engine,
+            replace(options, mode="throughput", precision=precision),
+            unusable=unusable,
+            sample_fingerprint=dataset.fingerprint(),
+            progress=lambda done: progress.step("calibration", done, len(dataset)),
+        )
+
+    try:
+        found = run(itertools.chain(head, samples), {})
+    except SizeError:  # once more without the values whose sizes nobody can know beforehand
+        found = run(stream(dataset, workers=2), dict.fromkeys(unsized(model, names), VARIES))
     if len(bad):
         progress.warn(bad.sentence("calibration"))
     return found

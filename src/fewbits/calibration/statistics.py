@@ -6,7 +6,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ from fewbits.errors import InputError
 from fewbits.files import whole_file
 from fewbits.numerics import INT8, METHODS, UINT8, Histogram, RangeEvidence, estimate
 
-_VERSION = 3
+_VERSION = 4
 _PER_CHANNEL = ("minimum", "maximum", "mean", "square")
 _HISTOGRAM_SCALARS = ("exponent", "zeros", "nonfinite")
 # All that reading a damaged or foreign .npz has been seen to raise.
-_MALFORMED = (OSError, ValueError, LookupError, EOFError, TypeError, zipfile.BadZipFile, zlib.error)
+_MALFORMED = (OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -48,12 +48,17 @@ class ValueStatistics:
 
 @dataclass(frozen=True)
 class Statistics:
-    """All tapped activations of one model over ``count`` samples."""
+    """All tapped activations of one model over ``count`` samples.
+
+    Args:
+        unusable: values that were asked for and have no statistics, each with the rest of a sentence that says why.
+    """
 
     model: str
     samples: str
     count: int
     values: Mapping[str, ValueStatistics]
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
     def ranges(
         self, method: str, *, symmetric: bool, names: Collection[str] | None = None
@@ -94,7 +99,8 @@ class Statistics:
                 (a.square * self.count + b.square * other.count) / max(total, 1),
                 a.histogram.merge(b.histogram),
             )
-        return replace(self, samples=f"{self.samples}+{other.samples}", count=total, values=merged)
+        unusable = {**self.unusable, **other.unusable}
+        return replace(self, samples=f"{self.samples}+{other.samples}", count=total, values=merged, unusable=unusable)
 
     def save(self, path: Path) -> None:
         """Write as ``.npz``, whole or not at all.
@@ -109,6 +115,7 @@ class Statistics:
             "model": self.model,
             "samples": self.samples,
             "count": self.count,
+            "unusable": dict(self.unusable),
             "values": list(self.values),
             "channels": [value.minimum.size for value in values],
             "bins": [held["counts"].size for held in histograms],
@@ -143,7 +150,8 @@ class Statistics:
                     parts["square"][index],
                     Histogram.from_arrays({"counts": counts[index], **scalars}),
                 )
-            return cls(header["model"], header["samples"], int(header["count"]), values)
+            unusable = {str(name): str(reason) for name, reason in header["unusable"].items()}
+            return cls(header["model"], header["samples"], int(header["count"]), values, unusable)
         except _MALFORMED as error:
             raise InputError(
                 f"not a statistics file: {error}", where=str(path), fix="remove it to collect anew"

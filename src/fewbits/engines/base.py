@@ -26,7 +26,8 @@ class Options:
 
     ``precision`` is the format floating-point operators execute in: f32, bf16 or f16.
     ``threads`` is None for all cores this process may use. ``extra`` are the engine's own settings (key, value),
-    passed through.
+    passed through. ``shapes`` are sizes for inputs, by name; () leaves free sizes free, and with None OpenVINO fixes
+    them to 1.
     """
 
     device: str = "CPU"
@@ -34,6 +35,7 @@ class Options:
     precision: str = "f32"
     threads: int | None = None
     extra: tuple[tuple[str, str], ...] = ()
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Engine(ABC):
 
     @abstractmethod
     def compile(self, source: ir.Model | Path, options: Options) -> Session:
-        """Make a session for batch 1.
+        """Make a session, for batch 1 where ``shapes`` says nothing else.
 
         Raises:
             UnsupportedError: this engine or host cannot do what the options ask.

@@ -120,7 +120,7 @@ class OpenVino(Engine):
         super().check_extra(device, extra)
 
     def compile(self, source: ir.Model | Path, options: Options) -> Session:
-        """Compile for batch 1."""
+        """Compile for batch 1, or for the shapes asked for."""
         return _Session(*_compile(source, options, profiling=False))
 
     def profile(self, source: ir.Model | Path, options: Options, inputs: Arrays, runs: int = 20) -> Profile:
@@ -179,7 +179,11 @@ def _compile(source: ir.Model | Path, options: Options, *, profiling: bool) -> t
         with as_file(source) as path:
             model = core.read_model(str(path))
             names = _Names.of(model)
-            _to_batch_one(model)
+            if options.shapes is None:
+                _to_batch_one(model)
+            elif options.shapes:
+                ports = dict(zip(names.inputs, model.inputs, strict=True))
+                model.reshape({ports[name]: list(sizes) for name, sizes in options.shapes})
             compiled = core.compile_model(model, options.device, {**settings, "PERF_COUNT": profiling})
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot compile it: {openvino_sentence(error)}") from error

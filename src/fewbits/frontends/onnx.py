@@ -11,6 +11,7 @@ from onnx_ir.passes import common
 
 from fewbits.errors import ModelError
 from fewbits.frontends import constants, declared, opsets, validity
+from fewbits.graph.element_types import mend_types
 from fewbits.graph.files import read_proto
 
 # Opset 17 has per-channel Q/DQ, and its BatchNormalization is the one the reference evaluator computes as
@@ -72,6 +73,7 @@ def normalise(model: ir.Model, claims: dict[str, onnx.TypeProto] | None = None) 
     ):
         function(model)
     declared.infer(model, claims or {})
+    mend_types(model)
     model.ir_version = max(model.ir_version, MINIMUM_IR_VERSION)
     taken = {node.name for node in model.graph if node.name}
     for index, node in enumerate(model.graph):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -132,8 +132,10 @@ def never_negative(value: ir.Value) -> bool:
         if node.op_type in NEVER_NEGATIVE:
             return True
         if node.op_type == "Clip":
-            bound = constant(node.inputs[1]) if len(node.inputs) > 1 else None
-            return bound is not None and bool(bound >= 0)
+            low, high = (node.inputs[i] if len(node.inputs) > i else None for i in (1, 2))
+            least, most = constant(low), constant(high)
+            # Where the bounds cross, the result is the upper one.
+            return least is not None and bool(least >= 0) and (high is None or (most is not None and bool(most >= 0)))
         if node.op_type not in KEEPS_SIGN or node.inputs[0] is None:
             return False
         value = node.inputs[0]
@@ -154,9 +156,12 @@ def only_moves(node: ir.Node) -> bool:
     return filling is not None and not filling.any()
 
 
-def nodes(model: ir.Model) -> Iterator[ir.Node]:
-    """The main graph's nodes, top to bottom."""
-    yield from model.graph
+def averages_padding(node: ir.Node) -> bool:
+    """Whether a pool counts the zeros that it pads with among the numbers that it averages."""
+    counted, auto, pads = (node.attributes.get(key) for key in ("count_include_pad", "auto_pad", "pads"))
+    if node.op_type != "AveragePool" or counted is None or not counted.as_int():
+        return False
+    return (pads is not None and any(pads.as_ints())) or (auto is not None and auto.as_string().startswith("SAME"))
 
 
 def node_name(node: ir.Node) -> str:

@@ -83,7 +83,11 @@ def channel_axis(value: ir.Value) -> int | None:
 
 
 def tapped(
-    model: ir.Model, names: Sequence[str], samples: int, reductions: tuple[str, ...] = EXTREMES
+    model: ir.Model,
+    names: Sequence[str],
+    samples: int,
+    reductions: tuple[str, ...] = EXTREMES,
+    sizes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> tuple[ir.Model, TapLayout]:
     """A copy of the model, for batch 1, whose only output is the joined reductions of the named values.
 
@@ -92,12 +96,15 @@ def tapped(
     Args:
         samples: about how many numbers of each value to hand over (a regular grid over the spatial axes with odd
             steps, so that strided patterns are not missed; all channels). 0 for none.
+        sizes: shapes of named values for one sample, where the graph does not say them.
 
     Raises:
         ValueError: a named value has no shape that is known for batch 1.
     """
     model = model.clone()
     values = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
+    for name, known in (sizes or {}).items():
+        values[name].shape = ir.Shape(known)
     model.graph.outputs.clear()
     writer = _Writer(model)
     for group in _groups([values[name] for name in names], samples, reductions):

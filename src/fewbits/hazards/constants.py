@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import onnx_ir as ir
@@ -9,7 +10,7 @@ import onnx_ir as ir
 from fewbits.graph import queries
 from fewbits.graph.queries import node_name
 from fewbits.hazards.records import Finding, Level, Seen
-from fewbits.hazards.walk import names
+from fewbits.hazards.walk import inside, names, region, spreads
 from fewbits.numerics import FP16, Loss, loss
 
 # Where a factor is lost the product is: of these inputs a rounded number is multiplied.
@@ -18,6 +19,7 @@ _FACTORS = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (0, 1), "MatMul": (0, 1
 _BOUNDS = frozenset({"Clip", "Max", "Min", "Less", "Greater", "LessOrEqual", "GreaterOrEqual"})
 # An infinite number that is only added or selected is often a mask before a softmax, and meant to be.
 _MASKS = frozenset({"Add", "Sub", "Where", "Pad", "Concat"})
+_FLOAT = ir.DataType.FLOAT
 # Half of the tensor's energy gone is a different tensor; a 256th is what BF16 rounds away from any tensor.
 _GONE, _WORN = 0.5, 2.0**-8
 
@@ -25,9 +27,16 @@ _GONE, _WORN = 0.5, 2.0**-8
 def constants(model: ir.Model, seen: Seen) -> Iterator[Finding]:
     """Every float constant, with the share of its numbers that overflow, vanish or become subnormal."""
     del seen
+    for node in model.graph:
+        filling = fill(node)
+        if filling is not None and abs(filling) > FP16.max and math.isfinite(filling):
+            yield _fill(node, filling)
+        within = max(map(_largest, inside(node)), default=0.0)
+        if within > FP16.max:
+            yield _fill(node, within)
     for value in model.graph.initializers.values():
         array = queries.constant(value)
-        if array is None or value.dtype != ir.DataType.FLOAT or not array.size:
+        if array is None or value.dtype != _FLOAT or not array.size:
             continue
         found = loss(array, FP16)
         readers = queries.users(value)
@@ -51,8 +60,43 @@ def _over(value: ir.Value, found: Loss, readers: list[ir.Node]) -> Iterator[Find
         "keep this node in FP32, or scale the constant down and its result up",
         level,
         value=value.name or "",
-        keep=names(readers),
+        keep=tuple(dict.fromkeys(name for reader in readers for name in _reached(reader, value))),
     )
+
+
+def fill(node: ir.Node) -> float | None:
+    """The number that a ConstantOfShape fills its result with; None for other nodes."""
+    if node.op_type != "ConstantOfShape" or node.outputs[0].dtype != _FLOAT:
+        return None
+    attribute = node.attributes.get("value")
+    return 0.0 if attribute is None else float(attribute.as_tensor().numpy().reshape(-1)[0])
+
+
+def _largest(node: ir.Node) -> float:
+    """The largest finite magnitude of the constants that a node of a subgraph reads or fills with."""
+    filling = abs(fill(node) or 0.0)
+    floats = [queries.constant(value) for value in node.inputs if value is not None and value.dtype == _FLOAT]
+    read = [loss(array, FP16).peak for array in floats if array is not None and array.size]
+    return max((number for number in (filling, *read) if math.isfinite(number)), default=0.0)
+
+
+def _fill(node: ir.Node, filling: float) -> Finding:
+    return Finding(
+        "constants",
+        node_name(node),
+        node.op_type,
+        filling,
+        f"it fills {node.outputs[0].name} with {filling:.3g}: FP16 makes it infinite, and a row of nothing else NaN",
+        "keep these nodes in FP32, or fill with -1e4",
+        "possible",
+        value=node.outputs[0].name or "",
+        keep=region(node),
+    )
+
+
+def _reached(reader: ir.Node, value: ir.Value) -> tuple[str, ...]:
+    """The reader, and where it hands the large number on, all that this runs through."""
+    return region(reader) if spreads(reader, value) else names([reader])
 
 
 def _lost(value: ir.Value, found: Loss, readers: list[ir.Node]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -68,5 +68,18 @@ def survey(
         keep = unsafe_nodes(findings)
         return Survey(findings, run, half_run(model, few, given=given, keep=keep) if keep and remedy else None)
     except (EngineError, ValueError) as error:
-        progress.warn(f"the model could not be run, so FP16 hazards are judged by its structure alone: {error}")
-        return Survey(check(model))
+        return Survey(_by_structure(model, progress, error))
+
+
+def judged(model: ir.Model, samples: Iterable[Sample], progress: Progress) -> tuple[Finding, ...]:
+    """The findings by the ranges on these samples; those of a model that does not run by its structure."""
+    progress.step("looking for FP16 and BF16 hazards")
+    try:
+        return check(model, observe(model, samples))
+    except (EngineError, ValueError) as error:
+        return _by_structure(model, progress, error)
+
+
+def _by_structure(model: ir.Model, progress: Progress, error: Exception) -> tuple[Finding, ...]:
+    progress.warn(f"the model could not be run, so FP16 hazards are judged by its structure alone: {error}")
+    return check(model)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import onnx_ir as ir
@@ -16,8 +16,12 @@ MOVES = frozenset(
     | {"Tile", "Concat", "Pad", "Cast"}
 )
 _SPREADS = MOVES | {
-    *("Add", "Sub", "Mul", "Neg", "Abs", "Relu", "Max", "Min", "Clip", "Sum", "Sqrt", "Pow", "Where"),
-    *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "GlobalAveragePool", "AveragePool"),
+    *("Add", "Sub", "Mul", "Neg", "Abs", "Relu", "Max", "Min", "Clip", "Sum", "Sqrt", "Pow", "Where", "Mean"),
+    *("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "GlobalAveragePool", "AveragePool", "MaxPool"),
+    *("Floor", "Ceil", "Round", "Mod", "CumSum", "CastLike", "LeakyRelu", "PRelu", "Dropout", "ReverseSequence"),
+    *("Trilu", "ScatterND", "ScatterElements", "GatherND", "GatherElements", "DepthToSpace", "SpaceToDepth"),
+    *("SequenceConstruct", "SequenceInsert", "SequenceAt", "SplitToSequence", "ConcatFromSequence"),
+    *("Optional", "OptionalGetElement", "If", "Loop", "Scan"),
 }
 SQUASHED = {"Sigmoid": 1.0, "Tanh": 1.0, "Softmax": 1.0, "HardSigmoid": 1.0, "Softsign": 1.0, "Erf": 1.0}
 
@@ -55,18 +59,67 @@ def around(value: ir.Value) -> tuple[str, ...]:
     return names([*([producer] if producer is not None else []), *queries.users(value)])
 
 
-def region(node: ir.Node) -> tuple[str, ...]:
+def spreads(node: ir.Node, value: ir.Value) -> bool:
+    """Whether the result of the node is about as large as this value, which it reads."""
+    del value
+    return node.op_type in _SPREADS
+
+
+def region(node: ir.Node, goes_on: Callable[[ir.Node, ir.Value], bool] = spreads) -> tuple[str, ...]:
     """The node and all that its result runs through until an operator brings it back to a common size.
 
-    A square runs through the mean, the epsilon and the root up to and with the division.
+    A square runs through the mean, the epsilon and the root up to and with the division. A node of a subgraph stands
+    for the one that holds it.
+
+    Args:
+        goes_on: whether the result of a node that reads this value is of that size still.
     """
-    found, waiting = {node: None}, list(node.outputs)
+    found, passed, waiting = {node: None}, set(node.outputs), list(node.outputs)
     while waiting:
-        for user in queries.users(waiting.pop()):
-            if user not in found:
-                found[user] = None
-                waiting += user.outputs if user.op_type in _SPREADS else ()
+        value = waiting.pop()
+        for user in queries.users(value):
+            outer = user if user.graph is node.graph else _holder(user, node)
+            found[outer] = None
+            more = [] if not goes_on(outer, value) else [output for output in outer.outputs if output not in passed]
+            passed.update(more)
+            waiting += more
     return names(found)
+
+
+def _holder(inner: ir.Node, outside: ir.Node) -> ir.Node:
+    """The node of the graph of ``outside`` whose subgraphs hold ``inner``."""
+    for node in outside.graph or ():
+        if isinstance(node, ir.Node) and any(inner.graph is graph for graph in _graphs(node)):
+            return node
+    return inner
+
+
+def inside(node: ir.Node) -> Iterator[ir.Node]:
+    """All nodes of the subgraphs of a node."""
+    for graph in _graphs(node):
+        yield from graph
+
+
+def _graphs(node: ir.Node) -> Iterator[ir.Graph]:
+    """All graphs inside a node."""
+    for attribute in node.attributes.values():
+        graphs: tuple[ir.Graph, ...] = ()
+        if attribute.type == ir.AttributeType.GRAPH:
+            graphs = (attribute.as_graph(),)
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            graphs = tuple(attribute.as_graphs())
+        for graph in graphs:
+            yield graph
+            for below in graph:
+                yield from _graphs(below)
+
+
+def outer_product(node: ir.Node) -> bool:
+    """Whether a matrix product sums nothing: each number is one product, as that of positions and frequencies."""
+    if node.op_type != "MatMul" or None in node.inputs:
+        return False
+    left, right = (None if value is None else queries.dims(value) for value in node.inputs)
+    return bool(left and left[-1] == 1) or bool(right and len(right) > 1 and right[-2] == 1)
 
 
 def ahead(value: ir.Value, through: frozenset[str]) -> Iterator[tuple[ir.Node, ir.Value]]:

@@ -12,7 +12,8 @@ from fewbits.measurement.deviation import Deviation
 class Converted:
     """What conversion wrote: sizes in bytes, operators before and after, and how well the outputs agree.
 
-    ``sqnr_db`` and ``max_abs`` are the largest of ``deviations``, which holds one entry for each kind of input.
+    ``deviations`` has one entry for each kind of input; ``sqnr_db`` and ``max_abs`` are the worst of those on plausible
+    input (random numbers, masks, data), NaN where nothing was proved. ``truth`` says what the result was held against.
     """
 
     out: Path
@@ -24,3 +25,4 @@ class Converted:
     sqnr_db: float
     max_abs: float
     deviations: tuple[Deviation, ...] = ()
+    truth: str = ""

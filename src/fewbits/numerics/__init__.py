@@ -22,6 +22,7 @@ from fewbits.numerics.quantize import dequantize, fake_quantize, quantize
 from fewbits.numerics.ranges import METHODS, RangeEstimator, entropy, estimate, minmax, mse, percentile
 from fewbits.numerics.rounding import round_weights
 from fewbits.numerics.tensors import TensorSpec
+from fewbits.numerics.units import OutputNoise, Unit, Yardstick, decibels
 from fewbits.numerics.weight_grid import grid_steps
 
 __all__ = [
@@ -39,12 +40,16 @@ __all__ = [
     "IntegerFormat",
     "Loss",
     "NoiseSum",
+    "OutputNoise",
     "QParams",
     "RangeEstimator",
     "RangeEvidence",
     "TensorSpec",
+    "Unit",
+    "Yardstick",
     "affine",
     "cosine",
+    "decibels",
     "dequantize",
     "entropy",
     "estimate",

@@ -11,34 +11,57 @@ import numpy as np
 import onnx_ir as ir
 
 from fewbits.graph import queries
-from fewbits.graph.edits import add_initializer
 from fewbits.numerics import FP16
 from fewbits.passes.to_half import compute_fp16
+
+_FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+# Attributes that say the type of a result.
+_TYPES = ("to", "dtype", "output_datatype", "output_dtype")
 
 
 def rounded(half: ir.Model) -> ir.Model:
     """A copy of what ``compute_fp16`` made, all in FP32, with each FP16 result rounded; names of values stay."""
     model = half.clone()
-    for value in list(model.graph.initializers.values()):
-        array = queries.constant(value)
-        if array is None or value.dtype != ir.DataType.FLOAT16:
-            continue
-        name = value.name or ""
-        whole = add_initializer(model, f"{name}.rounded", array.astype(np.float32))
-        value.replace_all_uses_with(whole)
-        del model.graph.initializers[name]
-    for node in list(model.graph):
-        target = node.attributes.get("to") if node.op_type == "Cast" else None
-        if target is not None and target.as_int() == ir.DataType.FLOAT16.value:
-            node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT.value)
-        for output in node.outputs:
-            if output.dtype == ir.DataType.FLOAT16:
-                _round(model, node, output)
-    first = model.graph[0] if len(model.graph) else None
-    for value in model.graph.inputs:
-        if value.dtype == ir.DataType.FLOAT16 and first is not None:
-            _round_input(model, value, first)
+    _widen(model.graph)
     return model
+
+
+def _widen(graph: ir.Graph) -> None:
+    """Make a graph and those inside it FP32."""
+    for value in graph.initializers.values():
+        array = queries.constant(value)
+        if array is not None and value.dtype == _HALF:
+            value.type = ir.TensorType(_FLOAT)
+            value.const_value = ir.tensor(array.astype(np.float32), name=value.name)
+    for node in list(graph):
+        for attribute in list(node.attributes.values()):
+            if attribute.type == ir.AttributeType.GRAPH:
+                _widen(attribute.as_graph())
+            elif attribute.name in _TYPES and attribute.type == ir.AttributeType.INT and attribute.as_int() == _HALF:
+                node.attributes[attribute.name] = ir.AttrInt64(attribute.name, _FLOAT.value)
+            elif attribute.type == ir.AttributeType.TENSOR and attribute.as_tensor().dtype == _HALF:
+                whole = ir.tensor(attribute.as_tensor().numpy().astype(np.float32))
+                node.attributes[attribute.name] = ir.AttrTensor(attribute.name, whole)
+        for output in node.outputs:
+            if output.dtype == _HALF and isinstance(output.type, ir.TensorType):
+                _round(graph, node, output)
+            elif output.dtype == _HALF:
+                output.type = _whole_type(output.type)
+    first = graph[0] if len(graph) else None
+    for value in graph.inputs:
+        if value.dtype == _HALF and isinstance(value.type, ir.TensorType) and first is not None:
+            _round_input(graph, value, first)
+        elif value.dtype == _HALF:
+            value.type = _whole_type(value.type)
+
+
+def _whole_type(kind: object) -> ir.TypeProtocol:
+    """The same type of FP32: a tensor, sequences and optionals of it."""
+    if isinstance(kind, ir.SequenceType):
+        return ir.SequenceType(_whole_type(kind.elem_type))
+    if isinstance(kind, ir.OptionalType):
+        return ir.OptionalType(_whole_type(kind.elem_type))
+    return ir.TensorType(_FLOAT)
 
 
 def in_fp16(model: ir.Model) -> ir.Model:
@@ -55,24 +78,24 @@ def in_fp16(model: ir.Model) -> ir.Model:
     return rounded(compute_fp16(model, guard=False))
 
 
-def _round_input(model: ir.Model, value: ir.Value, first: ir.Node) -> None:
+def _round_input(graph: ir.Graph, value: ir.Value, first: ir.Node) -> None:
     """An FP16 input is fed in FP32 and read rounded."""
     value.type = ir.TensorType(ir.DataType.FLOAT)
     narrow, whole = _rounding(value)
     narrow.outputs[0].name, whole.outputs[0].name = f"{value.name}.narrow", f"{value.name}.rounded"
-    model.graph.insert_before(first, [narrow, whole])
+    graph.insert_before(first, [narrow, whole])
 
 
-def _round(model: ir.Model, node: ir.Node, value: ir.Value) -> None:
+def _round(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
     """``value`` becomes the rounded number, under its name."""
     value.type = ir.TensorType(ir.DataType.FLOAT)
     narrow, whole = _rounding(value)
     result, name = whole.outputs[0], value.name
     value.name, narrow.outputs[0].name, result.name = f"{name}.exact", f"{name}.narrow", name
-    model.graph.insert_after(node, [narrow, whole])
-    for index, output in enumerate(model.graph.outputs):
+    graph.insert_after(node, [narrow, whole])
+    for index, output in enumerate(graph.outputs):
         if output is value:
-            model.graph.outputs[index] = result
+            graph.outputs[index] = result
 
 
 def _rounding(value: ir.Value) -> tuple[ir.Node, ir.Node]:

@@ -5,55 +5,67 @@ Two forms, for two needs:
 - ``store_half``: weights in FP16 or BF16, each followed by a Cast to FP32. Half the file; engines fold the
   casts when they load it and compute in whatever format they are asked to.
 - ``compute_fp16``: the operators themselves are FP16, with FP32 inputs and outputs. For devices with FP16
-  arithmetic. What has no FP16 form (by ONNX's own operator schemas) or a weight that FP16 cannot hold stays FP32.
+  arithmetic. What has no FP16 form (by ONNX's own operator schemas) or a weight that FP16 cannot hold stays FP32, and
+  so do subgraphs, functions and operators of other domains, with casts where they meet FP16.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 import numpy as np
-import onnx
 import onnx_ir as ir
+from onnx_ir.passes.common import NameFixPass
 
 from fewbits.graph import queries
 from fewbits.graph.edits import add_rounded
 from fewbits.graph.queries import node_name
 from fewbits.numerics import FP16
+from fewbits.passes.half_types import half_variables, is_whole, places
 
+_FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 # Below this many numbers the Cast node, with its three names, needs more bytes than the weights save.
 _LEAST_NUMBERS = 128
-# Schemas allow FP16 here, but sums over long axes and positions beyond 2048 do not survive it.
-_KEEP_FP32 = frozenset({"Constant", "ConstantOfShape", "CumSum", "Range", "TopK", "NonMaxSuppression", "RoiAlign"})
 
 
-def store_half(model: ir.Model, dtype: ir.DataType, *, keep: Collection[str] = ()) -> ir.Model:
+def store_half(
+    model: ir.Model, dtype: ir.DataType, *, keep: Collection[str] = (), exact: Collection[str] = ()
+) -> ir.Model:
     """A copy whose FP32 weights are stored in 16 bits and cast back; the input model stays as it is.
 
-    Weights that the format would turn into infinity stay FP32.
+    Weights that the format would turn into infinity stay FP32. Those of subgraphs are stored and cast outside them.
 
     Args:
         keep: names of nodes whose weights stay FP32.
+        exact: names of constants that stay FP32 (``hazards.unsafe_constants`` finds them).
     """
     model = model.clone()
-    for value in list(model.graph.initializers.values()):
-        array = queries.constant(value)
-        if array is None or value.dtype != ir.DataType.FLOAT or not value.uses() or array.size < _LEAST_NUMBERS:
-            continue
-        if any(node_name(node) in keep for node in queries.users(value)):
-            continue
-        if dtype == ir.DataType.FLOAT16 and _overflows(value):
-            continue
-        stored = add_rounded(model, f"{value.name}.half", value, dtype)
-        cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT.value}, name=f"{value.name}.to_fp32")
-        result = cast.outputs[0]
-        result.shape, result.type, name = value.shape, value.type, value.name
-        value.replace_all_uses_with(result)
-        del model.graph.initializers[name or ""]
-        result.name = name
-        model.graph.insert_before(model.graph[0], cast)
+    for graph in (model.graph, *model.graph.subgraphs()):
+        for value in list(graph.initializers.values()):
+            if value.name in exact or any(node_name(node) in keep for node in queries.users(value)):
+                continue
+            if _worth_storing(value) and not (dtype == _HALF and _overflows(value)):
+                _store(model, graph, value, dtype)
+    NameFixPass()(model)
     return model
+
+
+def _worth_storing(value: ir.Value) -> bool:
+    """Whether it is an FP32 weight of some size; an input's default is the caller's, and an output is what it is."""
+    array = queries.constant(value)
+    fixed = value.is_graph_input() or value.is_graph_output()
+    return array is not None and is_whole(value) and bool(value.uses()) and array.size >= _LEAST_NUMBERS and not fixed
+
+
+def _store(model: ir.Model, graph: ir.Graph, value: ir.Value, dtype: ir.DataType) -> None:
+    stored = add_rounded(model, f"{value.name}.half", value, dtype)
+    cast = ir.node("Cast", [stored], {"to": _FLOAT.value}, name=f"{value.name}.to_fp32")
+    result = cast.outputs[0]
+    result.shape, result.type, name = value.shape, value.type, value.name
+    value.replace_all_uses_with(result)
+    del graph.initializers[name or ""]
+    result.name = name
+    model.graph.insert_before(model.graph[0], cast)
 
 
 def compute_fp16(model: ir.Model, *, keep: Collection[str] = (), guard: bool = True) -> ir.Model:
@@ -64,114 +76,118 @@ def compute_fp16(model: ir.Model, *, keep: Collection[str] = (), guard: bool = T
         guard: keep nodes in FP32 whose constants lie beyond FP16's range; without it one sees what they do there.
     """
     model = model.clone()
-    opset = model.opset_imports.get("", 17)
-    kept = {node for node in model.graph if node_name(node) in keep or _stays_fp32(node, opset, guard=guard)}
-    halves: dict[ir.Value, ir.Value] = {}
-    wholes: dict[ir.Value, ir.Value] = {}
-    produced_half: set[ir.Value] = set()
+    opset = model.opset_imports.get("", model.opset_imports.get("ai.onnx", 17))
+    border = _Border(model)
     for node in list(model.graph):
-        stays = node in kept
-        for attribute in node.attributes.values() if stays else ():
-            if attribute.type == ir.AttributeType.GRAPH:
-                for inner in ir.traversal.RecursiveGraphIterator(attribute.as_graph()):
-                    for i, v in enumerate(inner.inputs):
-                        if v in produced_half:
-                            inner.replace_input_with(i, _cast(model, v, ir.DataType.FLOAT, wholes))
-        for index, value in enumerate(node.inputs):
-            if value is None or not _carries_float(value, produced_half):
-                continue
-            wants_half = not stays and _takes_fp16(node, index, opset)
-            if wants_half and value not in produced_half:
-                node.replace_input_with(index, _half(model, value, halves))
-            elif not wants_half and value in produced_half:
-                node.replace_input_with(index, _cast(model, value, ir.DataType.FLOAT, wholes))
-        if not stays:
-            for output in node.outputs:
-                if output.dtype == ir.DataType.FLOAT:
-                    output.type = ir.TensorType(ir.DataType.FLOAT16)
-                    produced_half.add(output)
-            target = node.attributes.get("to") if node.op_type == "Cast" else None
-            if target is not None and target.as_int() == ir.DataType.FLOAT.value:
-                node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT16.value)
-    _restore_outputs(model, produced_half, wholes)
+        stays = node_name(node) in keep or (guard and any(_overflows(v) for v in node.inputs if v is not None))
+        read, made = places(node, opset, () if stays else border.variables(node, opset))
+        for owner, index, value in _reads(node):
+            if owner is node and index in read:
+                if value not in border.halves:
+                    node.replace_input_with(index, border.half(value))
+            elif value in border.halves:
+                owner.replace_input_with(index, border.whole(value))
+        for index in made:
+            border.becomes_half(node.outputs[index])
+        if node.op_type == "Cast" and made:
+            node.attributes["to"] = ir.AttrInt64("to", _HALF.value)
+    border.restore_outputs()
     for value in list(model.graph.initializers.values()):
-        if not value.uses() and not value.is_graph_output():
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
             del model.graph.initializers[value.name or ""]
+    NameFixPass()(model)
     return model
 
 
-def _carries_float(value: ir.Value, produced_half: set[ir.Value]) -> bool:
-    return value in produced_half or value.dtype == ir.DataType.FLOAT
+class _Border:
+    """Where FP16 and FP32 meet: which values are FP16, and the one Cast of each that is needed in both formats.
 
+    Attributes:
+        halves: values that a node gives in FP16.
+    """
 
-def _stays_fp32(node: ir.Node, opset: int, *, guard: bool) -> bool:
-    if node.op_type in _KEEP_FP32 or node.domain not in ("", "ai.onnx"):
-        return True
-    if any(
-        attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()
-    ):
-        return True
-    if any(v.dtype == ir.DataType.FLOAT for v in node.outputs) and not _gives_fp16(node.op_type, opset):
-        return True
-    return guard and any(_overflows(v) for v in node.inputs if v is not None and v.dtype == ir.DataType.FLOAT)
+    def __init__(self, model: ir.Model) -> None:
+        self.halves: set[ir.Value] = set()
+        self._model = model
+        self._narrow: dict[ir.Value, ir.Value] = {}
+        self._wide: dict[ir.Value, ir.Value] = {}
 
+    def variables(self, node: ir.Node, opset: int) -> frozenset[str]:
+        """The node's type variables that become FP16, with what was FP32 before this rewrite taken as FP32."""
+        return half_variables(node, opset, lambda value: value in self.halves or is_whole(value))
 
-def _overflows(value: ir.Value) -> bool:
-    array = queries.constant(value)
-    return array is not None and bool((np.abs(array[np.isfinite(array)]) > FP16.max).any())
+    def becomes_half(self, value: ir.Value) -> None:
+        """The node that gives the value computes it in FP16 from now on."""
+        value.type = ir.TensorType(_HALF)
+        self.halves.add(value)
 
+    def half(self, value: ir.Value) -> ir.Value:
+        """The FP32 value in FP16; constants are rounded now, not when the model runs."""
+        if value in self._narrow:
+            return self._narrow[value]
+        if not queries.is_constant(value) or value.is_graph_input():
+            return self._cast(value, _HALF, self._narrow)
+        self._narrow[value] = add_rounded(self._model, f"{value.name}.fp16", value, _HALF)
+        return self._narrow[value]
 
-@functools.cache
-def _schema(op_type: str, opset: int) -> onnx.defs.OpSchema:
-    return onnx.defs.get_schema(op_type, opset, "")
+    def whole(self, value: ir.Value) -> ir.Value:
+        """The FP16 value in FP32."""
+        return self._wide.get(value) or self._cast(value, _FLOAT, self._wide)
 
+    def restore_outputs(self) -> None:
+        """Model outputs keep their names and FP32."""
+        outputs = self._model.graph.outputs
+        for index, output in enumerate(outputs):
+            if output not in self.halves:
+                continue
+            name = output.name
+            fresh = output not in self._wide
+            whole = self.whole(output)
+            if whole.name != name:
+                output.name, whole.name = f"{name}.fp16", name
+            if fresh:  # behind all that reads the FP16 value, as the model's last word
+                cast = whole.producer()
+                assert cast is not None
+                self._model.graph.remove(cast)
+                self._model.graph.append(cast)
+            outputs[index] = whole
 
-def _takes_fp16(node: ir.Node, index: int, opset: int) -> bool:
-    formal = _schema(node.op_type, opset).inputs
-    return "tensor(float16)" in formal[min(index, len(formal) - 1)].types
-
-
-def _gives_fp16(op_type: str, opset: int) -> bool:
-    return "tensor(float16)" in _schema(op_type, opset).outputs[0].types
-
-
-def _half(model: ir.Model, value: ir.Value, known: dict[ir.Value, ir.Value]) -> ir.Value:
-    if not queries.is_constant(value):
-        return _cast(model, value, ir.DataType.FLOAT16, known)
-    if value not in known:
-        known[value] = add_rounded(model, f"{value.name}.fp16", value, ir.DataType.FLOAT16)
-    return known[value]
-
-
-def _cast(model: ir.Model, value: ir.Value, to: ir.DataType, known: dict[ir.Value, ir.Value]) -> ir.Value:
-    """One Cast per value, however many read it."""
-    if value not in known:
-        suffix = "fp16" if to == ir.DataType.FLOAT16 else "fp32"
+    def _cast(self, value: ir.Value, to: ir.DataType, known: dict[ir.Value, ir.Value]) -> ir.Value:
+        graph, suffix = self._model.graph, "fp16" if to == _HALF else "fp32"
         cast = ir.node("Cast", [value], {"to": to.value}, name=f"{value.name}.to_{suffix}")
         result = cast.outputs[0]
         result.name, result.shape, result.type = f"{value.name}.{suffix}", value.shape, ir.TensorType(to)
         producer = value.producer()
         if producer is None:
-            model.graph.insert_before(model.graph[0], cast)
+            graph.insert_before(graph[0], cast)
         else:
-            model.graph.insert_after(producer, cast)
+            graph.insert_after(producer, cast)
         known[value] = result
-    return known[value]
+        return result
 
 
-def _restore_outputs(model: ir.Model, produced_half: set[ir.Value], wholes: dict[ir.Value, ir.Value]) -> None:
-    """Model outputs keep their names and FP32."""
-    for index, output in enumerate(model.graph.outputs):
-        if output not in produced_half:
-            continue
-        name = output.name
-        output.name = f"{name}.fp16"
-        if output in wholes:
-            wholes[output].name = name
-            model.graph.outputs[index] = wholes[output]
-            continue
-        cast = ir.node("Cast", [output], {"to": ir.DataType.FLOAT.value}, name=f"{name}.to_fp32")
-        result = cast.outputs[0]
-        result.name, result.shape, result.type = name, output.shape, ir.TensorType(ir.DataType.FLOAT)
-        model.graph.append(cast)
-        model.graph.outputs[index] = result
+def _reads(node: ir.Node) -> Iterator[tuple[ir.Node, int, ir.Value]]:
+    """(node, input, value) of all that the node reads, and that the nodes of its subgraphs read."""
+    for index, value in enumerate(node.inputs):
+        if value is not None:
+            yield node, index, value
+    for attribute in node.attributes.values():
+        inner: tuple[ir.Graph, ...] = ()
+        if attribute.type == ir.AttributeType.GRAPH:
+            inner = (attribute.as_graph(),)
+        elif attribute.type == ir.AttributeType.GRAPHS:
+            inner = tuple(attribute.as_graphs())
+        for graph in inner:
+            for below in list(graph):
+                yield from _reads(below)
+
+
+def overflowing(model: ir.Model) -> bool:
+    """Whether a constant holds finite numbers beyond FP16's range."""
+    graphs = (model.graph, *model.graph.subgraphs())
+    return any(_overflows(value) for graph in graphs for value in graph.initializers.values())
+
+
+def _overflows(value: ir.Value) -> bool:
+    array = queries.constant(value) if value.dtype == _FLOAT else None
+    return array is not None and bool((np.abs(array[np.isfinite(array)]) > FP16.max).any())

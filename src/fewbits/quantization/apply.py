@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from fewbits.graph import qdq, queries
+from fewbits.graph.names import unique_names
 from fewbits.graph.ops import WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import QParams, quantize
@@ -16,7 +17,15 @@ from fewbits.quantization.plan import QuantPlan
 def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
     """Build the quantized model; the input model stays as it is and its weights are shared, not copied."""
     model = model.clone()
+    with unique_names(model):
+        _apply(model, plan)
+    return model
+
+
+def _apply(model: ir.Model, plan: QuantPlan) -> None:
     by_name = {node_name(node): node for node in model.graph}
+    # Before anything is inserted: a value of the model may have a name that an inserted one gets first.
+    values = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
     inputs = {name: by_name[name].inputs[0] for name in plan.weights}
     input_names = {name: value.name for name, value in inputs.items() if value is not None}
     if plan.int32_bias:
@@ -26,7 +35,6 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
                 _quantize_bias(model, by_name[name], source, params)
     for name, params in plan.weights.items():
         _quantize_weights(model, by_name[name], params)
-    values = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
     for value_name, params in plan.values.items():
         _quantize_value(model, values[value_name], params, frozenset(plan.integer))
     for name in plan.on_integers:
@@ -36,7 +44,6 @@ def apply(model: ir.Model, plan: QuantPlan) -> ir.Model:
             node.metadata_props[qdq.LEVEL_KEY] = "I8"
         elif name in plan.skipped:
             node.metadata_props[qdq.REASON_KEY] = plan.skipped[name]
-    return model
 
 
 def _quantize_value(model: ir.Model, value: ir.Value, params: QParams, integer: frozenset[str]) -> None:

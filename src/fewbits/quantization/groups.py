@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -29,18 +30,20 @@ class Group:
     without: frozenset[str]
 
 
-def groups(model: ir.Model, recipe: Recipe, capability: Capability) -> tuple[Group, ...]:
+def groups(
+    model: ir.Model, recipe: Recipe, capability: Capability, unusable: Mapping[str, str] | None = None
+) -> tuple[Group, ...]:
     """All groups of a model, in its order.
 
     What moves together is not guessed: quantizers are placed anew with the layer in float, and with all others in
-    float; what changes is the group.
+    float; what changes is the group. ``unusable`` is as for ``place``.
     """
-    whole = place(model, recipe, capability)
+    whole = place(model, recipe, capability, unusable)
     names = [node_name(node) for node in whole.compute]
     found = []
     for name in names:
-        without = place(model, recipe.sending([name], "float"), capability)
-        alone = place(model, recipe.sending([other for other in names if other != name], "float"), capability)
+        without = place(model, recipe.sending([name], "float"), capability, unusable)
+        alone = place(model, recipe.sending([other for other in names if other != name], "float"), capability, unusable)
         stay = set(without.integer)
         moved = tuple(node_name(node) for node in whole.integer if node not in stay)
         found.append(Group(name, moved, _values(alone), _values(without)))

@@ -8,7 +8,7 @@ boxes with scores, never shares a scale.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -63,11 +63,29 @@ class Placement:
         return [member for member in known if self.scale_of(member) is leader]
 
 
-def place(model: ir.Model, recipe: Recipe, capability: Capability) -> Placement:
-    """Decide where quantizers go so that the engine's integer kernels run."""
+def place(
+    model: ir.Model, recipe: Recipe, capability: Capability, unusable: Mapping[str, str] | None = None
+) -> Placement:
+    """Decide where quantizers go so that the engine's integer kernels run.
+
+    Args:
+        unusable: names of values that can have no scale, each with the reason. Nodes that would read or write them in
+            8 bits stay in floating point.
+    """
+    barred: dict[ir.Node, str] = {}
+    while True:
+        placement = _place(model, recipe, capability, barred)
+        found = _unquantizable(placement, unusable or {})
+        if not found:
+            return placement
+        barred |= found
+
+
+def _place(model: ir.Model, recipe: Recipe, capability: Capability, barred: Mapping[ir.Node, str]) -> Placement:
+    """One attempt, with some nodes in floating point from the start."""
     placement = Placement()
     pieces = before_logarithms(model) | written_out(model)
-    kept = kept_float(model, recipe)
+    kept = {**kept_float(model, recipe), **barred}
     for node in model.graph:
         reason = pieces.get(node) or kept.get(node) or why_float(node, recipe, capability)
         if reason is None:
@@ -85,15 +103,36 @@ def place(model: ir.Model, recipe: Recipe, capability: Capability) -> Placement:
         if node.op_type in capability.output_ops:
             search.demand(after_activations(node.outputs[0], capability))
     placement.integer.update(placement.compute)
+    for node in model.graph:
+        # OpenVINO pads such a pool with the integer 0 whatever the zero point is, also where it stands between Q/DQ.
+        if queries.averages_padding(node):
+            placement.centred[_input(node, 0)] = None
     _explain_rest(model, placement, capability)
     return placement
 
 
-def values_to_watch(model: ir.Model, recipe: Recipe, capabilities: Iterable[Capability]) -> list[str]:
-    """Names of all activations whose range any of these engines will ask for."""
+def _unquantizable(placement: Placement, unusable: Mapping[str, str]) -> dict[ir.Node, str]:
+    """The INT8 nodes that touch a value without a scale, each with that value's reason."""
+    found: dict[ir.Node, str] = {}
+    reasons = {}
+    for value in placement.values if unusable else ():
+        for member in placement.group(value):
+            if (reason := unusable.get(member.name or "")) is not None:
+                reasons.update(dict.fromkeys(placement.group(value), f"{member.name} {reason}"))
+    for node in placement.integer:
+        touched = next((v for v in (*node.inputs, *node.outputs) if v in reasons), None)
+        if touched is not None:
+            found[node] = reasons[touched]
+    return found
+
+
+def values_to_watch(
+    model: ir.Model, recipe: Recipe, capabilities: Iterable[Capability], unusable: Mapping[str, str] | None = None
+) -> list[str]:
+    """Names of all activations whose range any of these engines will ask for (``unusable`` as for ``place``)."""
     wanted: dict[str, None] = {}
     for capability in capabilities:
-        placement = place(model, recipe, capability)
+        placement = place(model, recipe, capability, unusable)
         for value in placement.values:
             for member in placement.group(value):
                 wanted[member.name or ""] = None

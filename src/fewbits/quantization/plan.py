@@ -49,18 +49,20 @@ def plan(
     recipe: Recipe,
     capability: Capability,
     known: Mapping[str, QParams] | None = None,
+    unusable: Mapping[str, str] | None = None,
 ) -> QuantPlan:
     """Turn a recipe into a plan.
 
     Args:
         ranges: for every activation value its (low, high) as estimated from calibration data.
         known: parameters of the weights, where another plan of this model with the same layers has found them.
+        unusable: values that have no range, each with the reason (see ``place``).
 
     Values that share one scale get the hull of their ranges. A range that never went below zero becomes
     UINT8, one that did becomes INT8 around zero where the engine prefers that, else UINT8 with a zero point.
     The operands of a product of activations are what the engine's kernel for them takes.
     """
-    placement = place(model, recipe, capability)
+    placement = place(model, recipe, capability, unusable)
     values = {value.name or "": _activation(placement, value, ranges, recipe, capability) for value in placement.values}
     weighted = [node for node in placement.compute if not multiplies_activations(node)]
     weights = known or {node_name(node): weight_params(node, _weights(node), recipe.weight_bits) for node in weighted}

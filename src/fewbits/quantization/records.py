@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fewbits.numerics import OutputNoise
 from fewbits.quantization.plan import QuantPlan
 from fewbits.quantization.recipe import Recipe
 
@@ -15,6 +16,8 @@ class Calibrated:
     """What calibration wrote and how. ``seconds`` and ``peak_rss_bytes`` are of the whole work.
 
     ``sqnr_db`` is what each variant reached at the outputs where something had to be decided (see ``Tuned``).
+    ``outputs`` is what the written file reached in each engine that is to run it, on ``judged`` samples that
+    calibration did not use, held against ``reference``.
     """
 
     out: Path
@@ -25,3 +28,6 @@ class Calibrated:
     recipe: Recipe
     sqnr_db: Mapping[str, float]
     plan: QuantPlan
+    outputs: tuple[OutputNoise, ...] = ()
+    judged: int = 0
+    reference: str = ""

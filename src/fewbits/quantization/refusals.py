@@ -64,6 +64,8 @@ def _weights(node: ir.Node, capability: Capability) -> str | None:
     shape = queries.dims_or_raise(node.inputs[WEIGHT_INPUT])
     if not all(shape):
         return "its weights are empty"
+    if len(shape) < 2:
+        return "its weights are a vector; the integer kernels take a matrix"
     if node.op_type in capability.one_matrix and len(shape) > 2:
         count = math.prod(size or 0 for size in shape[:-2])
         return f"its weights are a stack of {count} matrices; the integer kernel takes one"

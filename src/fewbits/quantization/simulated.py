@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from fewbits.engines import Arrays, Engine, Options, Session
 from fewbits.graph import qdq, queries
 from fewbits.graph.edits import replace_input
+from fewbits.graph.names import unique_names
 from fewbits.graph.ops import BIAS_INPUT, WEIGHT_INPUT
 from fewbits.graph.queries import node_name
 from fewbits.numerics import fake_quantize
@@ -67,7 +68,14 @@ class Simulated:
         self._session.close()
 
     def _switchable(self, tuned: Tuned) -> ir.Model:
-        model, plan = tuned.corrected.clone(), tuned.plan
+        model = tuned.corrected.clone()
+        with unique_names(model):
+            self._add_switches(model, tuned)
+        return model
+
+    def _add_switches(self, model: ir.Model, tuned: Tuned) -> None:
+        plan = tuned.plan
+        found = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
         source = {node_name(node): node for node in tuned.source.graph}
         for node in [node for node in model.graph if node_name(node) in plan.weights]:
             name = node_name(node)
@@ -79,7 +87,6 @@ class Simulated:
                 replace_input(model, holder, index, _input(model, key, ir.DataType.FLOAT, constant.whole.shape))
             self._constants[name] = {key: constant for key, (_, _, constant) in fed.items()}
         integer = frozenset(plan.integer)
-        found = {v.name: v for node in model.graph for v in node.outputs} | {v.name: v for v in model.graph.inputs}
         for value_name, params in plan.values.items():
             value = found[value_name]
             readers = _rounded_readers(value, integer)
@@ -91,7 +98,6 @@ class Simulated:
             model.graph.insert_after(rounded.producer() or chosen, chosen)
             for node, index in readers:
                 node.replace_input_with(index, chosen.outputs[0])
-        return model
 
 
 def _rounded_readers(value: ir.Value, integer: Container[str]) -> list[tuple[ir.Node, int]]:

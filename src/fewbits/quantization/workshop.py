@@ -156,10 +156,13 @@ class Workshop:
         recipe: Recipe,
         known: Mapping[str, QParams] | None = None,
     ) -> QuantPlan:
-        capability = self._engine.capability
-        names = values_to_watch(source, recipe, [capability])
+        capability, unusable = self._engine.capability, dict(statistics.unusable)
+        names = values_to_watch(source, recipe, [capability], unusable)
+        while missing := [name for name in names if name not in statistics.values]:
+            unusable |= dict.fromkeys(missing, "has no statistics")
+            names = values_to_watch(source, recipe, [capability], unusable)
         ranges = statistics.ranges(recipe.method, symmetric=capability.signed_symmetric, names=names)
-        return plan(source, ranges, recipe, capability, known)
+        return plan(source, ranges, recipe, capability, known, unusable)
 
 
 def _with_weights(model: ir.Model, donor: ir.Model, names: frozenset[str]) -> ir.Model:

@@ -132,6 +132,9 @@ def calibrated_json(result: Calibrated) -> dict[str, Any]:
         "sqnr_db": dict(result.sqnr_db),
         "layers": {"I8": len(result.plan.integer), "float": len(result.plan.skipped)},
         "skipped": [{"node": node, "reason": reason} for node, reason in result.plan.skipped.items()],
+        "outputs": [asdict(output) for output in result.outputs],
+        "judged": result.judged,
+        "reference": result.reference,
     }
 
 

@@ -32,7 +32,10 @@ def show_calibrated(result: Calibrated) -> None:
     )
     if result.sqnr_db:
         tried = ", ".join(f"{name} {db:.1f} dB" for name, db in result.sqnr_db.items())
-        console.print(Text(f"  signal to noise at the outputs: {tried}", style="dim"))
+        console.print(Text(f"  variants tried: {tried}", style="dim"))
+    for output in result.outputs:
+        said = f"  {output.engine}: {output.sqnr_db:.1f} dB at output {output.unit}, on {result.judged} other samples"
+        console.print(Text(said))
     for reason, nodes in reasons.items():
         shown = ", ".join(nodes[:4]) + (f" and {len(nodes) - 4} more" if len(nodes) > 4 else "")
         console.print(Text(f"  float: {shown}: {reason}", style="dim"))
@@ -98,13 +101,15 @@ def show_converted(result: Converted) -> None:
             f"({ratio:.0%}), {result.nodes_before} → {result.nodes_after} nodes."
         )
     )
+    counted = {"random": "random inputs", "data": "samples of the data"}
     for found in result.deviations:
-        what = f"{found.samples} {'random inputs' if found.inputs == 'random' else 'samples of the data'}"
+        what = f"{found.samples} {counted[found.inputs]}" if found.inputs in counted else found.inputs
         if found.max_abs == 0:
             said = "no output differs by a bit"
         else:
             said = f"{found.sqnr_db:.1f} dB at output {found.output}, largest difference {found.max_abs:.3g}"
         _console().print(Text(f"Against the original on {what}: {said}."))
+    _console().print(Text(f"Held against {result.truth}."))
 
 
 def show_comparison(result: Comparison, count: int = 15) -> None:

@@ -183,7 +183,7 @@ class Search:
     @functools.cached_property
     def _layers(self) -> tuple[Group, ...]:
         tuned = self._tuning.tuned[self._engine.name]
-        return groups(tuned.source, tuned.recipe, self._engine.capability)
+        return groups(tuned.source, tuned.recipe, self._engine.capability, tuned.statistics.unusable)
 
     @functools.cached_property
     def _prices(self) -> tuple[dict[str, Cost], float]:

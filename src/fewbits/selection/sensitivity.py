@@ -15,9 +15,10 @@ import numpy as np
 
 from fewbits.data import Sample
 from fewbits.engines import Engine, Options
+from fewbits.numerics import Yardstick
 from fewbits.quantization.groups import Group
 from fewbits.quantization.simulated import Simulated
-from fewbits.quantization.trial import worst_output_db
+from fewbits.quantization.trial import DECIBELS
 from fewbits.quantization.workshop import Tuned
 
 # Errors of single groups differ by tens of decibels; four samples tell them apart.
@@ -26,7 +27,7 @@ SENSITIVITY_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """SQNR at the worst output against FP32, in dB, mean over samples.
+    """SQNR of the worst unit of the outputs against FP32, in dB, pooled over samples.
 
     Args:
         only_db: with this group alone quantized. Low where the group is sensitive.
@@ -66,10 +67,10 @@ def sensitivities(
             outputs = [network.run(sample.inputs, values, quantized, slot) for sample in samples]
         finally:
             slots.put(slot)
-        return float(np.mean([worst_output_db(*pair) for pair in zip(truth, outputs, strict=True)]))
+        return float(np.clip(yardstick.worst_db(outputs), *DECIBELS))
 
     try:
-        truth = [network.run(sample.inputs, (), ()) for sample in samples]
+        yardstick = Yardstick([network.run(sample.inputs, (), ()) for sample in samples])
         with ThreadPoolExecutor(network.slots) as pool:
             asked = []
             for group in groups:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -11,10 +13,10 @@ import onnx_ir as ir
 from fewbits.calibration.collect import fingerprint
 from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics, check_method
-from fewbits.data import Sample, first, stream, take
+from fewbits.data import Dataset, Sample, first, stream, take
 from fewbits.engines import ENGINES, TRIALS, Engine, Options, named
 from fewbits.engines.ir_file import save_ir
-from fewbits.errors import InputError
+from fewbits.errors import EngineError, InputError
 from fewbits.files import check_place, whole_folder, write_text
 from fewbits.frontends.source import Source
 from fewbits.garbage import no_collections
@@ -38,7 +40,10 @@ from fewbits.verbs.inputs import (
     refuse_quantized,
 )
 from fewbits.verbs.ir_2019 import SIZE_NOTE, check_layers, check_version, save_2019, values_to_state
+from fewbits.verbs.judgement import judge
 from fewbits.verbs.place import place
+from fewbits.verbs.standard import Standard, begin_standard, set_aside
+from fewbits.verbs.weak_spots import stretching_sample, worst_layer
 
 
 def calibrate(
@@ -71,8 +76,10 @@ def calibrate(
         ir_version: 5, 6 or 7 for an IR of 2019: FP32 weights, statistics, and which layers run in INT8.
 
     Raises:
-        InputError: the model, the data or an option is wrong, or ``out`` cannot be written.
-        EngineError: the engine cannot run the model.
+        InputError: the model, the data or an option is wrong, ``out`` cannot be written, or the engines it is for do
+            not compute what the model says.
+        UselessModelError: the INT8 model computes something else than the FP32 model; nothing is written.
+        EngineError: no engine runs the model.
     """
     start = time.monotonic()
     progress = progress or Progress()
@@ -80,7 +87,6 @@ def calibrate(
     check_method(method)
     check_version(ir_version, out)
     target, where = _target(out, engine), place("all", device)
-    runner = where.engines[0]
     check_kept(out, source)
     loaded = open_model(source, progress)
     check_model(loaded, source.path)
@@ -90,43 +96,142 @@ def calibrate(
     if ir_version is not None:
         check_layers(simple, ir_version)
         progress.warn(SIZE_NOTE.format(name=out.with_suffix(".bin").name))
-    dataset = open_test_data(data, queries.specs(loaded.graph.inputs), progress)
-    if data.samples is not None:
-        dataset = take(dataset, data.samples, data.seed)
-    unmatched = [glob for glob in keep_float if not any(map(Rule(glob, "float").matches_node, simple.graph))]
-    for glob in unmatched:
-        progress.warn(f"--keep-float '{glob}' matches no node and no operator type")
-    rules = (Rule("*", "int8"), *(Rule(glob, "float") for glob in keep_float))
-    recipe = Recipe(method=method, rules=rules, corrections=corrections(correct), weight_bits=where.weight_bits)
+    whole = open_test_data(data, queries.specs(loaded.graph.inputs), progress)
+    dataset = whole if data.samples is None else take(whole, data.samples, data.seed)
+    dataset, judged = set_aside(dataset, whole)
+    recipe = _recipe(simple, method, correct, keep_float, where.weight_bits, progress)
     options = Options(where.device, threads=threads)
     names = values_to_watch(simple, recipe, [target.capability])
     if ir_version is not None:
         names = list(dict.fromkeys([*names, *values_to_state(simple)]))
-    samples: list[Sample] = []
-    bench_options = Options(threads=threads)
-    truth = Truth(simple, TRIALS, bench_options)
-
-    def watch(subject: ir.Model, keep: int = 0) -> Statistics:
-        return gather(subject, names, dataset, runner, options, progress, samples, keep, truth.begin)
-
+    wanted = [target] if out.suffix == ".xml" else [e for e in named(engine) if e in where.engines] or [target]
+    standing = begin_standard(source.path, simple, judged, [*dict.fromkeys([*where.engines[:1], *wanted])], options)
+    work = _Work(simple, names, dataset, where.engines, options, progress, standing)
     with about(source.path):
         known = _read(simple, names, statistics, progress)
         if known is None:
-            known = watch(simple, samples_needed(recipe))
+            known = work.collect(samples_needed(recipe))
             if statistics is not None:
                 known.save(Path(statistics))
         elif recipe.needs_samples:
-            samples = first(stream(dataset, workers=2), samples_needed(recipe))
-        bench = Bench(TRIALS, bench_options, samples, watch, progress, truth)
+            work.samples = first(stream(dataset, workers=2), samples_needed(recipe))
+        standard = standing.result()
+        wanted = _usable(wanted, standard, out, progress)
     with no_collections():
         with about(source.path):
-            tuned = tune(simple, known, recipe, target, bench)
-        files = _write(tuned, out, ir_version)
-    plan = tuned.plan
-    if not plan.weights:
+            tuned = tune(simple, known, recipe, target, work.bench())
+
+        def why() -> tuple[str, str]:
+            runner = work.fast_engine()
+            layer = worst_layer(tuned, standard.samples[:2], runner, options)
+            return layer, stretching_sample(tuned, dataset, runner, options)
+
+        with whole_folder(out) as scratch:
+            files = _write(tuned, scratch / out.name, ir_version)
+            outputs = () if ir_version else judge(scratch / out.name, standard, wanted, options, why, progress)
+    if not tuned.plan.weights:
         progress.warn("nothing was quantized: no layer of this model can run in INT8 under this recipe")
-    seconds = time.monotonic() - start
-    return Calibrated(out, files, seconds, peak_rss_bytes(), known.count, tuned.recipe, tuned.sqnr_db, plan)
+    return Calibrated(
+        out,
+        tuple(out.with_name(name) for name in files),
+        time.monotonic() - start,
+        peak_rss_bytes(),
+        known.count,
+        tuned.recipe,
+        tuned.sqnr_db,
+        tuned.plan,
+        outputs,
+        len(standard.samples) if outputs else 0,
+        standard.said,
+    )
+
+
+@dataclass
+class _Work:
+    """One pass over the samples, and the bench that variants are tried on."""
+
+    model: ir.Model
+    names: Sequence[str]
+    dataset: Dataset
+    engines: Sequence[Engine]
+    options: Options
+    progress: Progress
+    standard: Future[Standard]
+    samples: list[Sample] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._runner = self.engines[0]
+        self._bench_options = Options(threads=self.options.threads)
+        self._truth = Truth(self.model, TRIALS, self._bench_options)
+
+    def collect(self, keep: int) -> Statistics:
+        """Statistics from the first engine that runs the model and computes what it says.
+
+        Raises:
+            EngineError: none does.
+        """
+        failures: list[EngineError] = []
+        for engine in self.engines:
+            self._runner = engine
+            self.samples.clear()
+            try:
+                found = self._watch(self.model, keep)
+            except EngineError as error:
+                failures.append(error)
+                continue
+            if engine.name not in self.standard.result().out:
+                return found
+        raise failures[0] if failures else EngineError("no engine here computes what the model says")
+
+    def bench(self) -> Bench:
+        """What variants are tried on."""
+        runner = self.fast_engine()
+        truth = self._truth if runner is TRIALS else Truth(self.model, runner, self._bench_options)
+        return Bench(runner, self._bench_options, self.samples, self._watch, self.progress, truth)
+
+    def fast_engine(self) -> Engine:
+        """The engine that loads quickest, of those that compute what the model says."""
+        out = self.standard.result().out
+        return next((engine for engine in (TRIALS, *self.engines) if engine.name not in out), TRIALS)
+
+    def _watch(self, subject: ir.Model, keep: int = 0) -> Statistics:
+        return gather(
+            subject,
+            self.names,
+            self.dataset,
+            self._runner,
+            self.options,
+            self.progress,
+            self.samples,
+            keep,
+            self._truth.begin,
+        )
+
+
+def _recipe(
+    model: ir.Model, method: str, correct: str, keep_float: tuple[str, ...], weight_bits: int, progress: Progress
+) -> Recipe:
+    for glob in keep_float:
+        if not any(map(Rule(glob, "float").matches_node, model.graph)):
+            progress.warn(f"--keep-float '{glob}' matches no node and no operator type")
+    rules = (Rule("*", "int8"), *(Rule(glob, "float") for glob in keep_float))
+    return Recipe(method=method, rules=rules, corrections=corrections(correct), weight_bits=weight_bits)
+
+
+def _usable(wanted: list[Engine], standard: Standard, out: Path, progress: Progress) -> list[Engine]:
+    """Of the engines that are to run the file those that compute what the model says.
+
+    Raises:
+        InputError: none does.
+    """
+    usable = [engine for engine in wanted if engine.name not in standard.out]
+    for engine in wanted if usable else ():
+        if engine not in usable:
+            progress.warn(f"{out.name} is not for {engine.name}: {standard.out[engine.name]}")
+    if not usable:
+        fix = "write OUT.onnx with --engine onnxruntime" if wanted[0].name == "openvino" else "try --engine openvino"
+        raise InputError(standard.out[wanted[0].name], where=wanted[0].name, fix=fix)
+    return usable
 
 
 def _target(out: Path, engine: str) -> Engine:
@@ -145,25 +250,22 @@ def _read(model: ir.Model, names: Sequence[str], path: str | Path | None, progre
     if path is None or not Path(path).exists():
         return None
     known = Statistics.load(Path(path))
-    if known.model == fingerprint(model) and set(names) <= set(known.values):
+    if known.model == fingerprint(model) and set(names) <= {*known.values, *known.unusable}:
         return known
     progress.warn(f"{path} belongs to another model or recipe; collecting anew")
     return None
 
 
-def _write(tuned: Tuned, out: Path, ir_version: int | None) -> tuple[Path, ...]:
-    """The model, its statistics and its recipe: all of them or none."""
-    with whole_folder(out) as scratch:
-        target = scratch / out.name
-        if ir_version is not None:
-            save_2019(tuned, target, ir_version)
-        elif out.suffix == ".xml":
-            model = build(tuned)
-            layers = {queries.node_name(node): dict(node.metadata_props) for node in model.graph if node.metadata_props}
-            save_ir(model, target, layers=layers)
-        else:
-            save_onnx(build(tuned), target)
-        tuned.statistics.save(target.with_name(f"{out.stem}.statistics.npz"))
-        write_text(target.with_name(f"{out.stem}.recipe.toml"), tuned.recipe.to_toml())
-        names = sorted((file.name for file in scratch.iterdir()), key=lambda name: (name != out.name, name))
-    return tuple(out.with_name(name) for name in names)
+def _write(tuned: Tuned, target: Path, ir_version: int | None) -> list[str]:
+    """The model, its statistics and its recipe in the target's folder; their names, the model's first."""
+    if ir_version is not None:
+        save_2019(tuned, target, ir_version)
+    elif target.suffix == ".xml":
+        model = build(tuned)
+        layers = {queries.node_name(node): dict(node.metadata_props) for node in model.graph if node.metadata_props}
+        save_ir(model, target, layers=layers)
+    else:
+        save_onnx(build(tuned), target)
+    tuned.statistics.save(target.with_name(f"{target.stem}.statistics.npz"))
+    write_text(target.with_name(f"{target.stem}.recipe.toml"), tuned.recipe.to_toml())
+    return sorted((file.name for file in target.parent.iterdir()), key=lambda name: (name != target.name, name))

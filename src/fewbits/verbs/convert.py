@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx_ir as ir
 
-from fewbits import frontends, hazards
+from fewbits import hazards
 from fewbits.data import stream, take
-from fewbits.engines import ENGINES, TRIALS, Arrays
+from fewbits.engines import Arrays
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import EngineError, FewbitsError, InputError
 from fewbits.files import check_name, whole_folder
@@ -18,53 +19,24 @@ from fewbits.frontends.source import Source
 from fewbits.garbage import collect
 from fewbits.graph import queries
 from fewbits.graph.files import file_bytes, release, save_onnx
-from fewbits.graph.vocabulary import vocabulary
 from fewbits.measurement.conversion import Converted
-from fewbits.measurement.deviation import (
-    SIGNIFICANT_BITS,
-    Deviation,
-    deviation,
-    least_sqnr_db,
-    least_when_shaken,
-    random_feeds,
-    run_all,
-    shaken,
-)
+from fewbits.measurement.deviation import SIGNIFICANT_BITS, Rounding
+from fewbits.measurement.feeds import PLAUSIBLE
+from fewbits.measurement.original import Original
+from fewbits.measurement.truth import Plan
 from fewbits.passes import simplify
 from fewbits.passes.fix_shapes import fix_shapes
 from fewbits.passes.half_io import half_io
-from fewbits.passes.rounded import rounded
-from fewbits.passes.to_half import compute_fp16, store_half
+from fewbits.passes.to_half import compute_fp16, overflowing, store_half
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, about, check_kept, open_model, open_test_data
+from fewbits.verbs.proof import Made, RewriteError, prove
 from fewbits.verbs.target import resolve
 
-_TRIALS = 3
 _DATA_SAMPLES = 8
-# An FP16 file whose FP32 twin, with a rounding behind every operator, is not run any more.
-_MOST_BYTES = 1 << 29
-
-
-class ConversionError(FewbitsError):
-    """The converted model computes something else than the original.
-
-    In FP32 that is a fault of the rewrites (exit code 1); in FP16 and BF16 the model does not fit the format asked
-    for, and another one is the remedy (exit code 2).
-    """
-
-    def __init__(self, what: str, to: str, where: str) -> None:
-        fixes = {"fp16": "convert to bf16 or fp32", "bf16": "convert to fp32", "fp32": "report this model"}
-        super().__init__(what, where=where, fix=fixes[to])
-        self.exit_code = 1 if to == "fp32" else 2
-
-
-@dataclass(frozen=True)
-class _Proof:
-    """What the result is checked on, by name, what the check asks for in dB, and how to read the original again."""
-
-    feeds: dict[str, list[Arrays]]
-    least_db: float
-    read: Callable[[], ir.Model]
+# Ranges settle within a few dozen samples.
+_RANGE_SAMPLES = 64
+Rewrite = Callable[[ir.Model], ir.Model]
 
 
 def convert(
@@ -88,7 +60,8 @@ def convert(
         device: the one the file is for; a retired one (MYRIAD, HDDL, …) gets FP16 IR and a warning.
         input_shapes: fixes free sizes, each as ``name:1,3,224,224``.
         keep_io: False gives an FP16 model FP16 inputs and outputs; otherwise they stay FP32.
-        data: real input to check on besides; eight samples of it where it does not say how many.
+        data: real input to check on besides; eight samples of it where it does not say how many. Its ranges, on
+            64 samples, decide what an FP16 model keeps in FP32.
 
     Raises:
         InputError: the model or an option is wrong, or ``out`` cannot be written.
@@ -97,7 +70,6 @@ def convert(
     """
     progress = progress or Progress()
     out, source = Path(out), Source.of(model)
-    path = source.path
     check_name(out)
     if out.suffix not in (".onnx", ".xml"):
         raise InputError(f"'{out}' is neither .onnx nor .xml", where="-o", fix="name OUT.onnx or OUT.xml")
@@ -114,117 +86,141 @@ def convert(
         fix_shapes(model, input_shapes)
         return model
 
-    original = read()
-    nodes_before = len(original.graph)
-    progress.step("simplifying")
-    simple = simplify(original)
-    nodes_after = len(simple.graph)
-    proof = _Proof(_feeds(original, data, progress), least_sqnr_db(to, simple), read)
-    is_ir = out.suffix == ".xml"
-    # The proof is about the file as it was given, where an engine can read it and nothing was asked to change.
-    truth: ir.Model | Path = path if path.suffix == ".onnx" and not input_shapes else original
-    with whole_folder(out) as scratch:
-        # What is checked is the file itself; it moves to its place only if it computes the same.
-        target = scratch / out.name
+    job = _Job(source, out, to, read, input_shapes, keep_io, data, progress)
+    try:
         try:
-            with about(path):
-                made = _to(simple, to, is_ir=is_ir, keep_io=keep_io)
-                if is_ir:
-                    save_ir(made, target, fp16=to == "fp16", half_io=not keep_io)
-                else:
-                    save_onnx(made, target)
-                # Gigabytes of weights are not held beside an engine's copy of them.
-                release(original)
-                del original, simple, made
-                collect()
-                progress.step("checking against the original")
-                deviations = _check(truth, target, to, proof, progress)
-        except EngineError as error:
-            if input_shapes:
-                raise InputError(error.what, where="--input-shape", fix="give sizes this model can take") from error
-            raise
-    worst = min(deviations, key=lambda d: d.sqnr_db)
+            return _converted(job, simplify)
+        except RewriteError as error:
+            # What the rewrites are worth is no reason to hand over nothing.
+            plain = _converted(job, _as_read)
+            progress.warn(f"not simplified, since rewriting changed the model: {error.what}; report this model")
+            return plain
+    except EngineError as error:
+        if input_shapes:
+            raise InputError(error.what, where="--input-shape", fix="give sizes this model can take") from error
+        raise
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What was asked for, checked."""
+
+    source: Source
+    out: Path
+    to: str
+    read: Callable[[], ir.Model]
+    input_shapes: tuple[str, ...]
+    keep_io: bool
+    data: DataOptions | None
+    progress: Progress
+
+    @property
+    def is_ir(self) -> bool:
+        return self.out.suffix == ".xml"
+
+    def plan(self, model: ir.Model) -> Plan:
+        """What to feed the original, as far as its frontend's reading tells."""
+        specs, outputs = queries.specs(model.graph.inputs), model.graph.outputs
+        feeds: list[Arrays] = []
+        if self.data is not None and self.data.data is not None:
+            dataset = open_test_data(self.data, specs, self.progress)
+            chosen = take(dataset, min(self.data.samples or _DATA_SAMPLES, len(dataset)), self.data.seed)
+            feeds = [dict(sample.inputs) for sample in stream(chosen, workers=1)]
+        # The file as it was given takes other sizes only where they are declared free.
+        shapes = {spec.name: spec.single for spec in specs if None not in spec.shape} if self.input_shapes else {}
+        names = tuple(spec.name for spec in specs), tuple(value.name or "" for value in outputs)
+        return Plan.of(Original(self.source.path, self.read, *names, shapes), model, feeds)
+
+
+def _as_read(model: ir.Model) -> ir.Model:
+    return model
+
+
+def _converted(job: _Job, rewrite: Rewrite) -> Converted:
+    """Write the file and move it to its place once it is proved.
+
+    Raises:
+        RewriteError: what ``rewrite`` made is something else, or nothing at all.
+        ConversionError: the format or the engine makes something else of it.
+    """
+    path, to, out = job.source.path, job.to, job.out
+    model = job.read()
+    nodes_before, plan = len(model.graph), job.plan(model)
+    job.progress.step("simplifying")
+    simple = _rewritten(rewrite, model, out)
+    nodes_after = len(simple.graph)
+    # What is checked is the file itself; it moves to its place only if it computes the same.
+    with whole_folder(out) as scratch, tempfile.TemporaryDirectory(prefix="fewbits-") as folder, about(path):
+        made = Made(scratch / out.name, Path(folder) / "rewritten.onnx", to, Rounding.of(simple))
+        _write(job, simple, made)
+        # Gigabytes of weights are not held beside an engine's copy of them.
+        release(model)
+        del model, simple
+        collect()
+        job.progress.step("checking against the original")
+        truth, deviations = prove(plan, made, lambda: rewrite(job.read()), job.progress)
+    usual = [d for d in deviations if d.inputs in PLAUSIBLE] or deviations
     return Converted(
         out,
         to,
-        source.size_bytes,
+        job.source.size_bytes,
         file_bytes(out),
         nodes_before,
         nodes_after,
-        worst.sqnr_db,
-        max(d.max_abs for d in deviations),
-        deviations,
+        min((d.sqnr_db for d in usual), default=float("nan")),
+        max((d.max_abs for d in usual), default=float("nan")),
+        tuple(deviations),
+        truth,
     )
 
 
-def _feeds(model: ir.Model, data: DataOptions | None, progress: Progress) -> dict[str, list[Arrays]]:
-    inputs = queries.specs(model.graph.inputs)
-    feeds = {"random": random_feeds(inputs, vocabulary(model), _TRIALS)}
-    if data is not None and data.data is not None:
-        dataset = open_test_data(data, inputs, progress)
-        chosen = take(dataset, min(data.samples or _DATA_SAMPLES, len(dataset)), data.seed)
-        feeds["data"] = [dict(sample.inputs) for sample in stream(chosen, workers=1)]
-    return feeds
-
-
-def _to(model: ir.Model, to: str, *, is_ir: bool, keep_io: bool) -> ir.Model:
-    if to == "bf16":
-        return store_half(model, ir.DataType.BFLOAT16)
-    if to == "fp32" or is_ir:
-        return model
-    half = compute_fp16(model, keep=hazards.unsafe_nodes(hazards.check(model)))
-    return half if keep_io else half_io(half)
-
-
-def _in_fp16_arithmetic(made: Path, feeds: list[Arrays], progress: Progress) -> list[Arrays] | None:
-    """What the file gives where every operator rounds to FP16; None where that is too large to try.
-
-    Engines on processors without FP16 arithmetic run such a file in FP32, and nothing overflows there.
-    """
-    if file_bytes(made) > _MOST_BYTES:
-        progress.warn("the model is too large to try FP16 arithmetic here; checked is the file in FP32 arithmetic")
-        return None
-    return run_all(rounded(frontends.load(made)), TRIALS, feeds)
-
-
-def _check(original: ir.Model | Path, made: Path, to: str, proof: _Proof, progress: Progress) -> tuple[Deviation, ...]:
-    """Run both models on the same inputs; the original's session is gone before the other one's begins.
-
-    Raises:
-        ConversionError: the outputs differ by more than rounding.
-    """
-    found = []
-    engine = ENGINES["openvino" if made.suffix == ".xml" else "onnxruntime"]
-    everything = [feed for feeds in proof.feeds.values() for feed in feeds]
+def _rewritten(rewrite: Rewrite, model: ir.Model, out: Path) -> ir.Model:
     try:
-        expected = run_all(original, ENGINES["onnxruntime"], everything)
-    except EngineError:  # the file is of an opset before 7; what the frontend made of it stands in
-        expected = run_all(proof.read(), ENGINES["onnxruntime"], everything)
-    got = run_all(made, engine, everything)
-    if to == "fp16" and made.suffix == ".onnx":
-        got = _in_fp16_arithmetic(made, everything, progress) or got
-    start = 0
-    for name, feeds in proof.feeds.items():
-        part = slice(start, start + len(feeds))
-        start += len(feeds)
-        try:
-            found.append(deviation(name, expected[part], got[part], whole_numbers=to == "fp32"))
-        except EngineError as error:
-            raise ConversionError(error.what, to, made.name) from error
-        if found[-1].sqnr_db >= proof.least_db:
-            continue
-        moved = run_all(shaken(simplify(proof.read()), to), ENGINES["onnxruntime"], feeds)
-        amplified = deviation(name, expected[part], moved, whole_numbers=to == "fp32")
-        if not found[-1].sqnr_db >= least_when_shaken(amplified):
-            raise ConversionError(
-                f"the {to} model deviates from the original on {name} input by more than rounding: "
-                f"{found[-1].sqnr_db:.1f} dB at output {found[-1].output}, largest difference {found[-1].max_abs:g}",
-                to,
-                made.name,
-            )
-        progress.warn(
-            f"on {name} input this network amplifies rounding: {found[-1].sqnr_db:.1f} dB, and "
-            f"{amplified.sqnr_db:.1f} dB where its weights move at random by as much as {to} rounds"
-            + ("" if name == "data" else "; --data shows how it does on real input")
-        )
-    return tuple(found)
+        return rewrite(model)
+    except FewbitsError:
+        raise
+    except Exception as error:  # a rewrite, ours or a library's, met a graph that it was not made for
+        raise RewriteError(f"a rewrite failed: {type(error).__name__}: {error}", out.name) from error
+
+
+def _write(job: _Job, simple: ir.Model, made: Made) -> None:
+    """Write the result, and beside it the model it was made of where that is tried by itself."""
+    findings = _hazards(simple, job.to, job.data, job.progress)
+    half = _to(simple, job.to, findings, is_ir=job.is_ir, keep_io=job.keep_io)
+    if half is not simple and made.tries_rewrites(simple):
+        save_onnx(simple, made.rewritten)
+    if not job.is_ir:
+        save_onnx(half, made.file)
+        return
+    if half is simple:
+        save_onnx(simple, made.rewritten)
+    try:
+        compressed = job.to == "fp16" and half is simple
+        save_ir(made.rewritten if half is simple else half, made.file, fp16=compressed, half_io=not job.keep_io)
+    except EngineError as error:
+        raise InputError(error.what, where=str(job.source.path), fix=f"write {job.out.stem}.onnx") from error
+
+
+def _hazards(model: ir.Model, to: str, data: DataOptions | None, progress: Progress) -> tuple[hazards.Finding, ...]:
+    """Where 16 bits go wrong: by the ranges on the data where there are some, else by the graph alone."""
+    if to == "fp32":
+        return ()
+    if data is None or data.data is None:
+        return hazards.check(model)
+    dataset = open_test_data(data, queries.specs(model.graph.inputs), Progress())
+    chosen = take(dataset, min(data.samples or _RANGE_SAMPLES, len(dataset)), data.seed)
+    return hazards.judged(model, stream(chosen, workers=1), progress)
+
+
+def _to(model: ir.Model, to: str, findings: tuple[hazards.Finding, ...], *, is_ir: bool, keep_io: bool) -> ir.Model:
+    """The model in the format asked for; itself where it is FP32, or OpenVINO can compress it when it writes it."""
+    if to == "fp32":
+        return model
+    exact = hazards.unsafe_constants(model, findings, to)
+    if to == "bf16":
+        return store_half(model, ir.DataType.BFLOAT16, exact=exact)
+    if is_ir:
+        # OpenVINO compresses all constants but those of which three quarters leave FP16's range; it clamps the others.
+        return store_half(model, ir.DataType.FLOAT16, exact=exact) if exact or overflowing(model) else model
+    half = compute_fp16(model, keep=hazards.unsafe_nodes(findings))
+    return half if keep_io else half_io(half)

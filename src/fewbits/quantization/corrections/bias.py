@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from fewbits.calibration.statistics import Statistics
 from fewbits.graph.edits import add_initializer, replace_input
 from fewbits.graph.ops import BIAS_INPUT
-from fewbits.graph.queries import constant, dims_or_raise, node_name
+from fewbits.graph.queries import constant, dims, node_name
 from fewbits.numerics import fake_quantize
 from fewbits.quantization.linear import bias_of, by_channel, weights_of
 from fewbits.quantization.plan import QuantPlan
@@ -57,7 +57,8 @@ def holds_bias(node: ir.Node) -> bool:
     Of a MatMul, statistics know the channels where they are the last axis of two or three.
     """
     if node.op_type == "MatMul":
-        return bias_of(node) is not None and len(dims_or_raise(node.outputs[0])) <= 3
+        shape = dims(node.outputs[0])
+        return bias_of(node) is not None and shape is not None and len(shape) <= 3
     return node.op_type in ("Conv", "ConvTranspose", "Gemm")
 
 

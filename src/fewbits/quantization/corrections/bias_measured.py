@@ -24,6 +24,7 @@ from fewbits.data import Sample
 from fewbits.engines import Engine, Options
 from fewbits.graph import qdq
 from fewbits.graph.edits import add_initializer
+from fewbits.graph.names import unique_names
 from fewbits.graph.queries import node_name
 from fewbits.graph.taps import MEAN, OUTPUT, tapped
 from fewbits.numerics import fake_quantize
@@ -73,9 +74,15 @@ def measured_shifts(
 def _with_twins(model: ir.Model, corrected: ir.Model, plan: QuantPlan) -> tuple[ir.Model, dict[str, tuple[str, str]]]:
     """Beside every INT8 node one with rounded weights that reads the quantized input: (FP32, twin) outputs."""
     model = model.clone()
+    with unique_names(model):
+        twins = _add_twins(model, corrected, plan)
+    return model, {name: (one.name or "", twin.name or "") for name, (one, twin) in twins.items()}
+
+
+def _add_twins(model: ir.Model, corrected: ir.Model, plan: QuantPlan) -> dict[str, tuple[ir.Value, ir.Value]]:
     changed = {node_name(node): node for node in corrected.graph}
     rounded: dict[ir.Value, ir.Value] = {}
-    twins = {}
+    twins: dict[str, tuple[ir.Value, ir.Value]] = {}
     for node in list(model.graph):
         name, source = node_name(node), node.inputs[0]
         if name not in plan.weights or source is None or not holds_bias(node):
@@ -89,5 +96,5 @@ def _with_twins(model: ir.Model, corrected: ir.Model, plan: QuantPlan) -> tuple[
         result = twin.outputs[0]
         result.name, result.shape, result.type = f"{name}.twin", node.outputs[0].shape, node.outputs[0].type
         model.graph.append(twin)
-        twins[name] = (node.outputs[0].name or "", result.name)
-    return model, twins
+        twins[name] = (node.outputs[0], result)
+    return twins

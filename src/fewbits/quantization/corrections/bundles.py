@@ -79,7 +79,10 @@ class _Search:
             return
         moving = [v for v in node.inputs if v is not None and not queries.is_constant(v)]
         source, output = node.inputs[0], node.outputs[0]
-        if _reads_channels(node):
+        if any(queries.dims(value) is None for value in (*moving, output)):  # nobody knows which axis has the channels
+            for value in moving:
+                self.fix(value)
+        elif _reads_channels(node):
             self._read(node, source)
             self._make(node, output, _made_channels(node))
         elif node.op_type == "LayerNormalization" and _norm_channels(node):
