@@ -126,7 +126,8 @@ class Proof:
         made = self.made
         if made.to == "fp32" and not made.is_ir:
             return self._rewrites(made.file)
-        tried = made.to != "fp32" and made.rewritten.is_file()
+        small = made.rewritten.is_file() and file_bytes(made.rewritten) <= MOST_BYTES
+        tried = made.to != "fp32" and small
         if tried:
             self._rewrites(made.rewritten)
         try:
