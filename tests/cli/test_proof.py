@@ -19,7 +19,7 @@ from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.verbs import convert as verb
 from fewbits.verbs.inputs import DataOptions
-from fewbits.verbs.proof import ConversionError, RewriteError
+from fewbits.verbs.made import ConversionError, RewriteError
 from models import f32, i64, inverted_residual, proto, residual
 
 ORT = ENGINES["onnxruntime"]
