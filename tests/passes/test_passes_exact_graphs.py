@@ -57,6 +57,22 @@ def run_shape(text: str, constants: dict[str, Array]) -> tuple[int, ...]:
     return run(proto, {"x": TWO})[0].shape
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("s = Shape<end=1>(x)  t = Concat<axis=0>(s, k)  y = Reshape<allowzero=1>(x, t)", ["Reshape"]),
+        ("s = Shape(x)  t = Slice(s, o, e)  u = Concat<axis=0>(t, k)  y = Reshape(x, u)", ["Reshape"]),
+        ("s = Shape(x)  t = Slice(s, e, f)  y = Reshape(x, u)  u = Concat<axis=0>(t, m)", None),
+    ],
+)
+def test_sizes_that_follow_from_the_input_are_constants(text: str, left: list[str] | None) -> None:
+    text = text.replace("y = Reshape(x, u)  u = Concat<axis=0>(t, m)", "u = Concat<axis=0>(t, m)  y = Reshape(x, u)")
+    constants = {"k": i64(20), "o": i64(0), "e": i64(1), "f": i64(2), "m": i64(10)}
+    used = {name: array for name, array in constants.items() if f" {name})" in text or f" {name}," in text}
+    found = exact(f"g (float[N,4,5] x) => (float[A,B] y) {{ {text} }}", {"x": TWO}, **used)
+    assert left is None or found == left
+
+
 def test_zero_sizes_meant_literally_stay() -> None:
     x = np.zeros((0, 3), np.float32)
     text = "g (float[N,3] x) => (float[A,B] y) { h = Reshape(x, s)  y = Reshape<allowzero=1>(h, t) }"

@@ -11,7 +11,20 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from fewbits.frontends.opsets.nodes import subgraphs
+from fewbits.frontends.opsets import inferred_types
+from fewbits.frontends.opsets.nodes import all_nodes, subgraphs
+
+_CONTAINERS = frozenset(
+    {
+        "Optional",
+        "SequenceConstruct",
+        "SequenceEmpty",
+        "SequenceErase",
+        "SequenceInsert",
+        "SequenceMap",
+        "SplitToSequence",
+    }
+)
 
 
 def free_sizes(graph: onnx.GraphProto) -> None:
@@ -49,6 +62,25 @@ def _forget(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for inner in subgraphs(node):
             _forget(inner)
+
+
+def say_containers(proto: onnx.ModelProto) -> None:
+    """Write down which values are sequences or optionals: the inference that follows knows tensors only."""
+    given = any(value.type.WhichOneof("value") != "tensor_type" for value in proto.graph.input)
+    if given or any(node.op_type in _CONTAINERS for node in all_nodes(proto.graph.node)):
+        _say(proto.graph, inferred_types(proto))
+
+
+def _say(graph: onnx.GraphProto, inferred: onnx.GraphProto) -> None:
+    graph.value_info.extend(v for v in inferred.value_info if v.type.WhichOneof("value") != "tensor_type")
+    types = {value.name: value.type for value in inferred.output}
+    for value in graph.output:
+        kind = types[value.name]
+        if kind.WhichOneof("value") not in (None, "tensor_type"):
+            value.type.CopyFrom(kind)
+    for node, twin in zip(graph.node, inferred.node, strict=True):
+        for one, other in zip(subgraphs(node), subgraphs(twin), strict=True):
+            _say(one, other)
 
 
 def infer(model: ir.Model, claims: dict[str, onnx.TypeProto]) -> None:

@@ -46,6 +46,7 @@ def load(path: Path) -> ir.Model:
         if proto.functions:
             proto = opsets.inlined(proto)
         opsets.upgrade(proto, MINIMUM_OPSET)
+        declared.say_containers(proto)
         model = ir.from_proto(proto)
     except ModelError as error:
         raise ModelError(error.what, where=str(path), fix=error.fix) from error

@@ -19,6 +19,7 @@ from onnx_ir.passes import common
 
 from fewbits.graph import queries
 from fewbits.passes.constant_if import inline_constant_ifs
+from fewbits.passes.known_reshapes import settle_reshapes
 from fewbits.passes.no_effect import drop_no_effect
 
 _MOST_READ = 8192
@@ -50,6 +51,7 @@ def fold_constants(model: ir.Model) -> bool:
     drop_no_effect(model)
     for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
         _fold(model, node)
+    settle_reshapes(model)
     inline_constant_ifs(model)  # a condition may have become known
     common.RemoveUnusedNodesPass()(model)
     common.DeduplicateInitializersPass()(model)

@@ -89,8 +89,8 @@ def calibrate(
     target, where = _target(out, engine), place("all", device)
     check_kept(out, source)
     loaded = open_model(source, progress)
-    check_model(loaded, source.path)
     refuse_quantized(loaded, source.path)
+    check_model(loaded, source.path, data, progress)
     check_place(out)
     simple = simplify(loaded)
     if ir_version is not None:
@@ -119,7 +119,7 @@ def calibrate(
         wanted = _usable(wanted, standard, out, progress)
     with no_collections():
         with about(source.path):
-            tuned = tune(simple, known, recipe, target, work.bench())
+            tuned = work.tune(known, recipe, target)
 
         def why() -> tuple[str, str]:
             runner = work.fast_engine()
@@ -183,16 +183,31 @@ class _Work:
                 return found
         raise failures[0] if failures else EngineError("no engine here computes what the model says")
 
-    def bench(self) -> Bench:
-        """What variants are tried on."""
-        runner = self.fast_engine()
+    def tune(self, known: Statistics, recipe: Recipe, target: Engine) -> Tuned:
+        """Settle the recipe on the first engine that runs its variants.
+
+        Raises:
+            EngineError: none does.
+        """
+        failures: list[EngineError] = []
+        for runner in self._usable_engines():
+            try:
+                return tune(self.model, known, recipe, target, self._bench(runner))
+            except EngineError as error:
+                failures.append(error)
+        raise failures[0]
+
+    def _bench(self, runner: Engine) -> Bench:
         truth = self._truth if runner is TRIALS else Truth(self.model, runner, self._bench_options)
         return Bench(runner, self._bench_options, self.samples, self._watch, self.progress, truth)
 
     def fast_engine(self) -> Engine:
         """The engine that loads quickest, of those that compute what the model says."""
+        return self._usable_engines()[0]
+
+    def _usable_engines(self) -> list[Engine]:
         out = self.standard.result().out
-        return next((engine for engine in (TRIALS, *self.engines) if engine.name not in out), TRIALS)
+        return [engine for engine in dict.fromkeys((TRIALS, *self.engines)) if engine.name not in out] or [TRIALS]
 
     def _watch(self, subject: ir.Model, keep: int = 0) -> Statistics:
         return gather(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fewbits.frontends.opsets.functions import inlined
+from fewbits.frontends.opsets.inference import inferred_types
 from fewbits.frontends.opsets.nodes import version
 from fewbits.frontends.opsets.upgrade import upgrade
 
-__all__ = ["inlined", "upgrade", "version"]
+__all__ = ["inferred_types", "inlined", "upgrade", "version"]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from fewbits.frontends.opsets.inference import inferred_types, small
 from fewbits.frontends.opsets.nodes import DEFAULT_DOMAIN, all_names, all_nodes, subgraphs, version
 from fewbits.frontends.opsets.scope import Names, Node, Scope
 from fewbits.frontends.opsets.table import TABLE
-
-# Tensors adapters read (shapes, axes, scales) are small.
-_MOST_READ = 1024
 
 
 def upgrade(proto: onnx.ModelProto, least: int) -> None:
@@ -28,7 +25,7 @@ def upgrade(proto: onnx.ModelProto, least: int) -> None:
         return
     touched = {op for number, adapters in TABLE.items() if own < number <= least for op in adapters}
     if any(node.op_type in touched and node.domain in DEFAULT_DOMAIN for node in all_nodes(proto.graph.node)):
-        _Upgrade(own, least, Names(all_names(proto.graph))).graph(proto.graph, _inferred(proto))
+        _Upgrade(own, least, Names(all_names(proto.graph))).graph(proto.graph, inferred_types(proto))
     for entry in proto.opset_import:
         if entry.domain in DEFAULT_DOMAIN:
             entry.version = least
@@ -45,7 +42,7 @@ class _Upgrade:
         types = {value.name: value.type for value in values}
         for tensor in graph.initializer:
             types[tensor.name] = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
-        constants = {tensor.name: tensor for tensor in graph.initializer if _small(tensor)} | _constants(graph.node)
+        constants = {tensor.name: tensor for tensor in graph.initializer if small(tensor)} | _constants(graph.node)
         scope = Scope(types, constants, self._names, outer)
         for node, twin in zip(graph.node, inferred.node, strict=True):
             for one, other in zip(subgraphs(node), subgraphs(twin), strict=True):
@@ -69,10 +66,6 @@ class _Upgrade:
         return current
 
 
-def _small(tensor: onnx.TensorProto) -> bool:
-    return tensor.data_location != onnx.TensorProto.EXTERNAL and math.prod(tensor.dims) <= _MOST_READ
-
-
 def _constants(nodes: Iterable[Node]) -> dict[str, onnx.TensorProto]:
     found = {}
     for node in nodes:
@@ -80,32 +73,10 @@ def _constants(nodes: Iterable[Node]) -> dict[str, onnx.TensorProto]:
             continue
         for attribute in node.attribute:
             value = onnx.helper.get_attribute_value(attribute)
-            if attribute.name == "value" and _small(value):
+            if attribute.name == "value" and small(value):
                 found[node.output[0]] = value
             elif attribute.name in ("value_int", "value_ints"):
                 found[node.output[0]] = numpy_helper.from_array(np.array(value, np.int64))
             elif attribute.name in ("value_float", "value_floats"):
                 found[node.output[0]] = numpy_helper.from_array(np.array(value, np.float32))
     return found
-
-
-def _inferred(proto: onnx.ModelProto) -> onnx.GraphProto:
-    """The graph with the types and shapes inference finds for it; large weights stay behind, and so do claims."""
-    sketch = onnx.ModelProto()
-    sketch.ir_version = proto.ir_version
-    sketch.opset_import.extend(proto.opset_import)
-    graph = sketch.graph
-    graph.name = proto.graph.name
-    graph.node.extend(proto.graph.node)
-    graph.input.extend(proto.graph.input)
-    graph.output.extend(proto.graph.output)
-    known = {value.name for value in proto.graph.input}
-    for tensor in proto.graph.initializer:
-        if _small(tensor):
-            graph.initializer.append(tensor)
-        elif tensor.name not in known:
-            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
-    try:
-        return onnx.shape_inference.infer_shapes(sketch, data_prop=True).graph
-    except onnx.shape_inference.InferenceError:  # sizes that contradict each other
-        return proto.graph
