@@ -156,9 +156,14 @@ class Rounding:
         """Of this model."""
         return cls(max(len(model.graph), 1), longest_sum(model))
 
-    def least_sqnr_db(self, to: str) -> float:
-        """What is left at least, in dB: ``expected_db`` less the allowance."""
-        roundings = self.operators * (self.longest if to == "fp32" else 1)
+    def least_sqnr_db(self, to: str, *, alike: bool = False) -> float:
+        """What is left at least, in dB: ``expected_db`` less the allowance.
+
+        Args:
+            alike: terms may be alike; so are their roundings then, whose sum grows as their number, not as its root.
+        """
+        terms = self.longest if to == "fp32" else 1
+        roundings = self.operators * (terms**2 if alike else terms)
         expected = 20 * SIGNIFICANT_BITS[to] * math.log10(2) + 10 * math.log10(3) - 10 * math.log10(roundings)
         return max(expected - _ALLOWANCE_DB, _FLOOR_DB[to])
 

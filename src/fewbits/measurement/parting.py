@@ -71,9 +71,16 @@ def parting(
 
 
 def _agree_db(name: str, mine: Sequence[Arrays], theirs: Sequence[Arrays]) -> float:
+    """In dB, pooled over the samples in which the value has one shape; the worst of the shapes."""
     if any(a[name].shape != b[name].shape for a, b in zip(mine, theirs, strict=True)):
         return -np.inf
-    return Yardstick([{name: outputs[name]} for outputs in mine]).worst_db(theirs)
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for index, outputs in enumerate(mine):
+        alike.setdefault(outputs[name].shape, []).append(index)
+    return min(
+        Yardstick([{name: mine[i][name]} for i in places]).worst_db([theirs[i] for i in places])
+        for places in alike.values()
+    )
 
 
 def _wrong(
