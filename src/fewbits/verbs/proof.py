@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 
 from fewbits import frontends
@@ -58,6 +59,7 @@ def prove(
     first: ConversionError | None = None
     for truth in truths(plan):
         if truth.engine is None:
+            _check_that_it_runs(made)
             progress.warn("not proved: no engine runs the original")
             return truth.said, ()
         if truth.drawn:
@@ -70,6 +72,24 @@ def prove(
                 break
     assert first is not None
     raise first
+
+
+def _check_that_it_runs(made: Made) -> None:
+    """What is not proved runs at least: on zeros, in sizes that a person asked for or the model has.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        session = made.engine.compile(made.file, Options())
+        try:
+            if all(None not in spec.shape for spec in session.inputs):
+                session.run({spec.name: np.zeros(spec.single, spec.dtype) for spec in session.inputs})
+        finally:
+            session.close()
+    except EngineError as error:
+        fix = "give sizes this model can take with --input-shape, or export it again"
+        raise InputError(error.what, where=made.file.name, fix=fix) from error
 
 
 class Proof:
