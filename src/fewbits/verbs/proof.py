@@ -156,7 +156,10 @@ class Proof:
     def _refusal(self, what: str) -> ConversionError:
         if self.made.to == "fp32":
             return self._other_engine(what)
-        return ConversionError(what, where=self.made.file.name, fix=_FIXES[self.made.to])
+        fix = _FIXES[self.made.to]
+        if self.made.to == "fp16" and not any(case.kind == kinds.DATA for case in self.truth.cases):
+            fix = f"give --data, which shows what has to stay FP32, or {fix}"
+        return ConversionError(what, where=self.made.file.name, fix=fix)
 
     def _other_engine(self, what: str) -> ConversionError:
         what = f"OpenVINO computes something else than ONNX Runtime of the same graph{self._parted()}: {what}"
