@@ -69,10 +69,15 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with the exit code that tells how it went."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    work = partial(_run, arguments)
-    sys.exit(guarded(work) if arguments and arguments[0] in _GUARDED else work())
+    """Run the command line and leave with the exit code that tells how it went.
+
+    Args:
+        arguments: without them those of this process, whose work is then guarded. A program that calls this may have
+            threads, which would not be there in a forked process.
+    """
+    if arguments is None and sys.argv[1:2] and sys.argv[1] in _GUARDED:
+        sys.exit(guarded(partial(_run, sys.argv[1:])))
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
 def _run(arguments: list[str]) -> int:
