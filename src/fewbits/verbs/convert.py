@@ -99,7 +99,7 @@ def convert(
     except EngineError as error:
         if input_shapes:
             raise InputError(error.what, where="--input-shape", fix="give sizes this model can take") from error
-        raise
+        raise InputError(error.what, where=str(source.path), fix="export it again") from error
 
 
 @dataclass(frozen=True)
