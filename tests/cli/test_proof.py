@@ -19,7 +19,7 @@ from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.verbs import convert as verb
 from fewbits.verbs.inputs import DataOptions
-from fewbits.verbs.proof import ConversionError, RewriteError
+from fewbits.verbs.made import ConversionError, RewriteError
 from models import f32, i64, inverted_residual, proto, residual
 
 ORT = ENGINES["onnxruntime"]
@@ -261,6 +261,16 @@ def test_sizes_that_nobody_guesses_are_asked_for_in_one_sentence(tmp_path: Path)
         fewbits.convert(path, out=tmp_path / "o.onnx")
     assert caught.value.exit_code == 2
     assert fewbits.convert(path, out=tmp_path / "o.onnx", input_shapes=("x:2,123",)).max_abs < 1e-4
+
+
+def test_sizes_that_the_model_cannot_take_are_refused(tmp_path: Path) -> None:
+    """An input without batch, whose first size are the channels."""
+    nodes = "u = Unsqueeze(x, z) c = Conv(u, w) y = GlobalAveragePool(c)"
+    path = text(f"g (float[3,12,12] x) => (float[1,8,1,1] y) {{ {nodes} }}", tmp_path, z=i64(0), w=(8, 3, 3, 3))
+    with pytest.raises(InputError, match="--input-shape") as caught:
+        fewbits.convert(path, out=tmp_path / "o.onnx", input_shapes=("x:1,12,12",))
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "o.onnx").exists()
 
 
 def test_sizes_asked_for_may_differ_from_those_of_the_file(tmp_path: Path) -> None:

@@ -10,22 +10,20 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 
 from fewbits import frontends
 from fewbits.data import Sample
-from fewbits.engines import ENGINES, TRIALS, Arrays, Engine, Options
-from fewbits.errors import EngineError, FewbitsError, InputError, ModelError
-from fewbits.graph import queries
+from fewbits.engines import ENGINES, TRIALS, Arrays, Options
+from fewbits.errors import EngineError, InputError, ModelError
 from fewbits.graph.files import file_bytes
 from fewbits.measurement import feeds as kinds
 from fewbits.measurement.deviation import (
     Deviation,
-    Rounding,
     is_rounding,
     noise_sums,
     run_all,
@@ -37,53 +35,13 @@ from fewbits.measurement.truth import Plan, Truth, truths
 from fewbits.numerics import NoiseSum
 from fewbits.passes.rounded import rounded
 from fewbits.progress import Progress
+from fewbits.verbs import made as made_file
+from fewbits.verbs.made import ConversionError, Made, RewriteError
 
-# An FP16 file whose FP32 twin, with a rounding behind every operator, is not run any more; nor are rewrites on their
-# own before a file in 16 bits is.
-MOST_BYTES = 1 << 29
 # All inner values of all cases are held at once to tell where engines part.
 _MOST_COMPARED_BYTES: Final = 100_000_000
 _SEEDS: Final = (0, 1)
 _FIXES: Final = {"fp16": "convert to bf16 or fp32", "bf16": "convert to fp32", "fp32": "report this model"}
-
-
-class ConversionError(FewbitsError):
-    """The format asked for, or the engine, makes something else of the model: another one is the remedy."""
-
-    exit_code = 2
-
-
-class RewriteError(ConversionError):
-    """The rewrites changed what the model computes: a fault of fewbits."""
-
-    exit_code = 1
-
-    def __init__(self, what: str, where: str) -> None:
-        super().__init__(what, where=where, fix="report this model")
-
-
-@dataclass(frozen=True)
-class Made:
-    """What was written: the file, and what it was made of (``rewritten`` need not be there)."""
-
-    file: Path
-    rewritten: Path
-    to: str
-    rounding: Rounding
-
-    @property
-    def is_ir(self) -> bool:
-        """Whether OpenVINO reads it."""
-        return self.file.suffix == ".xml"
-
-    @property
-    def engine(self) -> Engine:
-        """The one that will run it."""
-        return ENGINES["openvino" if self.is_ir else "onnxruntime"]
-
-    def tries_rewrites(self, model: ir.Model) -> bool:
-        """Whether the rewrites are tried in FP32 first: before 16 bits, which hide small faults."""
-        return self.to != "fp32" and queries.weight_bytes(model) <= MOST_BYTES
 
 
 def prove(
@@ -101,6 +59,7 @@ def prove(
     first: ConversionError | None = None
     for truth in truths(plan):
         if truth.engine is None:
+            _check_that_it_runs(made)
             progress.warn("not proved: no engine runs the original")
             return truth.said, ()
         if truth.drawn:
@@ -113,6 +72,24 @@ def prove(
                 break
     assert first is not None
     raise first
+
+
+def _check_that_it_runs(made: Made) -> None:
+    """What is not proved runs at least: on zeros, in sizes that a person asked for or the model has.
+
+    Raises:
+        InputError: it does not.
+    """
+    try:
+        session = made.engine.compile(made.file, Options())
+        try:
+            if all(None not in spec.shape for spec in session.inputs):
+                session.run({spec.name: np.zeros(spec.single, spec.dtype) for spec in session.inputs})
+        finally:
+            session.close()
+    except EngineError as error:
+        fix = "give sizes this model can take with --input-shape, or export it again"
+        raise InputError(error.what, where=made.file.name, fix=fix) from error
 
 
 class Proof:
@@ -130,7 +107,8 @@ class Proof:
         made = self.made
         if made.to == "fp32" and not made.is_ir:
             return self._rewrites(made.file)
-        tried = made.to != "fp32" and made.rewritten.is_file()
+        small = made.rewritten.is_file() and file_bytes(made.rewritten) <= made_file.MOST_BYTES
+        tried = made.to != "fp32" and small
         if tried:
             self._rewrites(made.rewritten)
         try:
@@ -209,7 +187,7 @@ class Proof:
 
         Engines on processors without FP16 arithmetic run such a file in FP32, and nothing overflows there.
         """
-        if file_bytes(self.made.file) > MOST_BYTES:
+        if file_bytes(self.made.file) > made_file.MOST_BYTES:
             self.progress.warn(
                 "the model is too large to try FP16 arithmetic here; checked is the file in FP32 arithmetic"
             )
