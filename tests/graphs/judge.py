@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class Case:
         self.data = self.folder / "samples.npz"
         drawn.save(self.path)
         self.given = drawn.rows(rng, CALIBRATION)
-        stack = {
+        stack: dict[str, Any] = {
             i.name: (np.concatenate if i.batched else np.stack)([s[i.name] for s in self.given]) for i in drawn.inputs
         }
         np.savez(self.data, **stack)
