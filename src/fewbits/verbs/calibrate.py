@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,6 @@ from fewbits.quantization.truth import Truth
 from fewbits.quantization.tune import Bench, Tuned, build, samples_needed, tune
 from fewbits.verbs.inputs import (
     DataOptions,
-    about,
     check_kept,
     check_model,
     open_model,
@@ -77,9 +77,8 @@ def calibrate(
 
     Raises:
         InputError: the model, the data or an option is wrong, ``out`` cannot be written, or the engines it is for do
-            not compute what the model says.
+            not run it, or do not compute what it says.
         UselessModelError: the INT8 model computes something else than the FP32 model; nothing is written.
-        EngineError: no engine runs the model.
     """
     start = time.monotonic()
     progress = progress or Progress()
@@ -107,7 +106,7 @@ def calibrate(
     wanted = [target] if out.suffix == ".xml" else [e for e in named(engine) if e in where.engines] or [target]
     standing = begin_standard(source.path, simple, judged, [*dict.fromkeys([*where.engines[:1], *wanted])], options)
     work = _Work(simple, names, dataset, where.engines, options, progress, standing)
-    with about(source.path):
+    with _engines_refusals(source.path):
         known = _read(simple, names, statistics, progress)
         if known is None:
             known = work.collect(samples_needed(recipe))
@@ -117,9 +116,8 @@ def calibrate(
             work.samples = first(stream(dataset, workers=2), samples_needed(recipe))
         standard = standing.result()
         wanted = _usable(wanted, standard, out, progress)
-    with no_collections():
-        with about(source.path):
-            tuned = work.tune(known, recipe, target)
+    with no_collections(), _engines_refusals(source.path):
+        tuned = work.tune(known, recipe, target)
 
         def why() -> tuple[str, str]:
             runner = work.fast_engine()
@@ -221,6 +219,16 @@ class _Work:
             keep,
             self._truth.begin,
         )
+
+
+@contextlib.contextmanager
+def _engines_refusals(path: Path) -> Iterator[None]:
+    """A model that the engines refuse is the person's input, not a fault of fewbits."""
+    try:
+        yield
+    except EngineError as error:
+        fix = error.fix or "choose the other engine with --engine, or keep layers in float (--keep-float)"
+        raise InputError(error.what, where=error.where or str(path), fix=fix) from error
 
 
 def _recipe(
