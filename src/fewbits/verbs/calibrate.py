@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
 
 from fewbits.calibration.collect import fingerprint
-from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics, check_method
-from fewbits.data import Dataset, Sample, first, stream, take
-from fewbits.engines import ENGINES, TRIALS, Engine, Options, named
+from fewbits.data import first, stream, take
+from fewbits.engines import ENGINES, Engine, Options, named
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import EngineError, InputError
 from fewbits.files import check_place, whole_folder, write_text
@@ -29,8 +26,8 @@ from fewbits.progress import Progress
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe, Rule, corrections
 from fewbits.quantization.records import Calibrated
-from fewbits.quantization.truth import Truth
-from fewbits.quantization.tune import Bench, Tuned, build, samples_needed, tune
+from fewbits.quantization.tune import Tuned, build, samples_needed
+from fewbits.verbs.calibration_run import CalibrationRun
 from fewbits.verbs.inputs import (
     DataOptions,
     check_kept,
@@ -105,7 +102,7 @@ def calibrate(
         names = list(dict.fromkeys([*names, *values_to_state(simple)]))
     wanted = [target] if out.suffix == ".xml" else [e for e in named(engine) if e in where.engines] or [target]
     standing = begin_standard(source.path, simple, judged, [*dict.fromkeys([*where.engines[:1], *wanted])], options)
-    work = _Work(simple, names, dataset, where.engines, options, progress, standing)
+    work = CalibrationRun(simple, names, dataset, where.engines, options, progress, standing)
     with _engines_refusals(source.path):
         known = _read(simple, names, statistics, progress)
         if known is None:
@@ -142,83 +139,6 @@ def calibrate(
         len(standard.samples) if outputs else 0,
         standard.said,
     )
-
-
-@dataclass
-class _Work:
-    """One pass over the samples, and the bench that variants are tried on."""
-
-    model: ir.Model
-    names: Sequence[str]
-    dataset: Dataset
-    engines: Sequence[Engine]
-    options: Options
-    progress: Progress
-    standard: Future[Standard]
-    samples: list[Sample] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._runner = self.engines[0]
-        self._bench_options = Options(threads=self.options.threads)
-        self._truth = Truth(self.model, TRIALS, self._bench_options)
-
-    def collect(self, keep: int) -> Statistics:
-        """Statistics from the first engine that runs the model and computes what it says.
-
-        Raises:
-            EngineError: none does.
-        """
-        failures: list[EngineError] = []
-        for engine in self.engines:
-            self._runner = engine
-            self.samples.clear()
-            try:
-                found = self._watch(self.model, keep)
-            except EngineError as error:
-                failures.append(error)
-                continue
-            if engine.name not in self.standard.result().out:
-                return found
-        raise failures[0] if failures else EngineError("no engine here computes what the model says")
-
-    def tune(self, known: Statistics, recipe: Recipe, target: Engine) -> Tuned:
-        """Settle the recipe on the first engine that runs its variants.
-
-        Raises:
-            EngineError: none does.
-        """
-        failures: list[EngineError] = []
-        for runner in self._usable_engines():
-            try:
-                return tune(self.model, known, recipe, target, self._bench(runner))
-            except EngineError as error:
-                failures.append(error)
-        raise failures[0]
-
-    def _bench(self, runner: Engine) -> Bench:
-        truth = self._truth if runner is TRIALS else Truth(self.model, runner, self._bench_options)
-        return Bench(runner, self._bench_options, self.samples, self._watch, self.progress, truth)
-
-    def fast_engine(self) -> Engine:
-        """The engine that loads quickest, of those that compute what the model says."""
-        return self._usable_engines()[0]
-
-    def _usable_engines(self) -> list[Engine]:
-        out = self.standard.result().out
-        return [engine for engine in dict.fromkeys((TRIALS, *self.engines)) if engine.name not in out] or [TRIALS]
-
-    def _watch(self, subject: ir.Model, keep: int = 0) -> Statistics:
-        return gather(
-            subject,
-            self.names,
-            self.dataset,
-            self._runner,
-            self.options,
-            self.progress,
-            self.samples,
-            keep,
-            self._truth.begin,
-        )
 
 
 @contextlib.contextmanager
