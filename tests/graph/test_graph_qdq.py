@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fewbits.graph import qdq, queries
+from fewbits.graph.quantized import is_quantized
 from fewbits.numerics import INT8, INT8_NARROW, INT32, UINT8, affine, dequantize, fake_quantize, quantize, symmetric
 from models import check, feed, network, node, oracle, value
 
