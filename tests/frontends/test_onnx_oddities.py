@@ -68,6 +68,7 @@ ADD_C = node("Add", "x c")
 SUM_C = [node("Cast", "c", "d", to=FLOAT), node("Reshape", "d m", "e"), node("ReduceSum", "e", "f", keepdims=0)]
 READ: dict[str, onnx.ModelProto] = {
     "an input that is an output": model([RELU], [info("y"), info("x")]),
+    "an input that is an output of free sizes": model([RELU], [info("y"), info("x", ("A", "B"))]),
     "nothing but an input that is an output": model([RELU], [info("x")]),
     "an output that is a weight": model([RELU], [info("y"), info("w")], w=X),
     "an output that is a computed constant": model([RELU, node("Neg", "w", "c")], [info("y"), info("c")], w=X),
@@ -117,6 +118,11 @@ def test_it_computes_what_the_file_does(tmp_path: Path, what: str) -> None:
     expected = run(proto, feeds)
     loaded = read(proto, tmp_path)
     assert [v.name for v in loaded.graph.inputs] == list(feeds)
+    declared = [v.type.tensor_type.shape for v in proto.graph.input if v.name not in given]
+    for value, shape in zip(loaded.graph.inputs, declared, strict=True):
+        assert [n for n in value.shape or () if isinstance(n, int)] == [
+            d.dim_value for d in shape.dim if d.dim_value > 0
+        ]
     for one in (loaded, simplify(loaded)):
         assert [v.name for v in one.graph.outputs] == [v.name for v in proto.graph.output]
         same(run(ir.to_proto(one), feeds), expected)

@@ -37,23 +37,25 @@ def free_sizes(graph: onnx.GraphProto) -> None:
 
 def take_claims(graph: onnx.GraphProto) -> dict[str, onnx.TypeProto]:
     """Take the types and shapes off all values but inputs; those of this graph, to fall back on."""
+    given = {value.name: value.type for value in graph.input}
     claims = {}
     for value in (*graph.value_info, *graph.output):
-        claims[value.name] = onnx.TypeProto()
-        claims[value.name].CopyFrom(value.type)
-    _forget(graph)
-    given = {value.name for value in graph.input}
-    for value in graph.output:
         if value.name not in given:
+            claims[value.name] = onnx.TypeProto()
+            claims[value.name].CopyFrom(value.type)
+    _forget(graph)
+    for value in graph.output:
+        if value.name in given:  # one value, of which an output may claim another shape
+            value.type.CopyFrom(given[value.name])
+        else:
             value.ClearField("type")
     return claims
 
 
 def _forget(graph: onnx.GraphProto) -> None:
     del graph.value_info[:]
-    given = {value.name for value in graph.input}
     for value in graph.output:
-        if value.name not in given and value.type.HasField("tensor_type"):
+        if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
     for node in graph.node:
         for inner in subgraphs(node):
