@@ -364,6 +364,18 @@ def test_what_openvino_does_otherwise_is_named_and_no_format_is_blamed(to: str, 
     assert caught.value.exit_code == 2
 
 
+def test_positions_that_openvino_gives_otherwise_are_seen_in_16_bits(tmp_path: Path) -> None:
+    """It counts those of a MaxPool<storage_order=1> by rows; the numbers themselves are right."""
+    path = text(
+        """g (float[1,2,4,5,4] x) => (float[1,2,4,5,4] y, int64[1,2,4,5,4] i) {
+             y, i = MaxPool<kernel_shape=[3,3,3], pads=[1,1,1,1,1,1], storage_order=1>(x) }""",
+        tmp_path,
+    )
+    for to in ("fp32", "fp16"):
+        with pytest.raises(ConversionError, match=r"OpenVINO computes .*write o\.onnx"):
+            fewbits.convert(path, out=tmp_path / "o.xml", to=to)
+
+
 def test_sizes_that_are_tried_stay_small_however_many_are_free() -> None:
     for sizes in (("n", "a", "b", "c", "d"), ("n", 512, "h", "w"), (1, 3, 4096, 4096), ("n", 3, 4096, 4096)):
         one = ModelInput("x", sizes, np.dtype(np.float32), Use())
