@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -109,7 +110,10 @@ class Proof:
         if tried:
             self._rewrites(made.rewritten)
         try:
-            return self._file()
+            found = self._file()
+            if made.is_ir and made.to != "fp32":
+                self._whole_numbers(rewritten)
+            return found
         except (ConversionError, EngineError) as error:
             if not tried:  # the rewrites first: what they do is not the engine's fault
                 self._rewrites(made.rewritten if made.rewritten.is_file() else rewritten())
@@ -140,6 +144,17 @@ class Proof:
         chosen = self.truth.of_kinds(plausible=True)
         got = run_all(model, ENGINES["openvino"], [case.feed for case in chosen], free=True)
         self._judge(chosen, got, self.made.to, self._other_engine)
+
+    def _whole_numbers(self, rewritten: Callable[[], ir.Model]) -> None:
+        """Positions and classes tip over in 16 bits, and are not compared there: OpenVINO has to have them in FP32."""
+        chosen = [
+            replace(case, expected={n: a for n, a in case.expected.items() if a.dtype.kind in "iub"})
+            for case in self.truth.of_kinds(plausible=True)
+        ]
+        if chosen and chosen[0].expected:
+            model = self.made.rewritten if self.made.rewritten.is_file() else rewritten()
+            got = run_all(model, ENGINES["openvino"], [case.feed for case in chosen], free=True)
+            self._judge(chosen, got, "fp32", self._other_engine)
 
     def _file(self) -> tuple[Deviation, ...]:
         """The file itself in its engine and format; 16 bits on plausible inputs only."""
