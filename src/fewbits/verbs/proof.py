@@ -7,8 +7,6 @@ deviation is: that of the rewrites, of the format, or of the engine.
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +23,6 @@ from fewbits.graph.files import file_bytes
 from fewbits.measurement import feeds as kinds
 from fewbits.measurement.deviation import (
     Deviation,
-    is_rounding,
     noise_sums,
     run_all,
     worst_of,
@@ -33,15 +30,14 @@ from fewbits.measurement.deviation import (
 from fewbits.measurement.feeds import Case
 from fewbits.measurement.parting import parting
 from fewbits.measurement.truth import Plan, Truth, truths
-from fewbits.numerics import NoiseSum
 from fewbits.passes.rounded import rounded
 from fewbits.progress import Progress
 from fewbits.verbs import made as made_file
+from fewbits.verbs.deviation_judge import DeviationJudge
 from fewbits.verbs.made import ConversionError, Made, RewriteError
 
 # All inner values of all cases are held at once to tell where engines part.
 _MOST_COMPARED_BYTES: Final = 100_000_000
-_SEEDS: Final = (0, 1)
 _FIXES: Final = {"fp16": "convert to bf16 or fp32", "bf16": "convert to fp32", "fp32": "report this model"}
 
 
@@ -97,8 +93,7 @@ class Proof:
         self.truth = truth
         self.made = made
         self.progress = progress
-        self._judged = ""  # the kind of input that is looked at
-        self._moved: dict[str, list[dict[str, dict[str, NoiseSum]]]] = {}
+        self._judge = DeviationJudge(truth, made, progress)
 
     def run(self, rewritten: Callable[[], ir.Model]) -> tuple[Deviation, ...]:
         """See ``prove``."""
@@ -138,12 +133,12 @@ class Proof:
                 got = run_all(model, engine, feeds, free=True)
         except EngineError as error:
             raise RewriteError(error.what, self.made.file.name) from error
-        return self._judge(chosen, got, "fp32", lambda what: RewriteError(what, self.made.file.name))
+        return self._judge.judge(chosen, got, "fp32", lambda what: RewriteError(what, self.made.file.name))
 
     def _in_openvino(self, model: ir.Model | Path) -> None:
         chosen = self.truth.of_kinds(plausible=True)
         got = run_all(model, ENGINES["openvino"], [case.feed for case in chosen], free=True)
-        self._judge(chosen, got, self.made.to, self._other_engine)
+        self._judge.judge(chosen, got, self.made.to, self._other_engine)
 
     def _whole_numbers(self, rewritten: Callable[[], ir.Model]) -> None:
         """Positions and classes tip over in 16 bits, and are not compared there: OpenVINO has to have them in FP32."""
@@ -154,7 +149,7 @@ class Proof:
         if chosen and chosen[0].expected:
             model = self.made.rewritten if self.made.rewritten.is_file() else rewritten()
             got = run_all(model, ENGINES["openvino"], [case.feed for case in chosen], free=True)
-            self._judge(chosen, got, "fp32", self._other_engine)
+            self._judge.judge(chosen, got, "fp32", self._other_engine)
 
     def _file(self) -> tuple[Deviation, ...]:
         """The file itself in its engine and format; 16 bits on plausible inputs only."""
@@ -163,7 +158,7 @@ class Proof:
         got = self._results(chosen)
         if made.to != "fp32":
             self._warn_of_large()
-        return self._judge(chosen, got, made.to, self._refusal)
+        return self._judge.judge(chosen, got, made.to, self._refusal)
 
     def _refusal(self, what: str) -> ConversionError:
         if self.made.to == "fp32":
@@ -182,7 +177,7 @@ class Proof:
         file, options = self.made.rewritten, Options(shapes=())
         if not file.is_file() or file_bytes(file) > _MOST_COMPARED_BYTES:
             return ""
-        samples = [Sample("", case.feed) for case in self.truth.cases if case.kind == self._judged]
+        samples = [Sample("", case.feed) for case in self.truth.cases if case.kind == self._judge.kind]
         least_db = self.made.rounding.least_sqnr_db("fp32")
         try:
             found = parting(frontends.load(file), samples, TRIALS, ENGINES["openvino"], options, least_db)
@@ -222,100 +217,3 @@ class Proof:
                 f"on {kinds.WHOLE} (times, positions in the thousands) {to} leaves {found.sqnr_db:.1f} dB at output "
                 f"{found.output}; use fp32 if the model is fed such numbers"
             )
-
-    def _judge(
-        self, chosen: Sequence[Case], got: Sequence[Arrays], to: str, refuse: Callable[[str], ConversionError]
-    ) -> tuple[Deviation, ...]:
-        found: dict[str, Deviation] = {}
-        scale: dict[str, float] = {}
-        order = list(dict.fromkeys(case.kind for case in chosen))
-        # Data counts most: where it passes in 16 bits, what random numbers do is a warning.
-        for kind in sorted(order, key=lambda kind: kind != kinds.DATA):
-            places = [index for index, case in enumerate(chosen) if case.kind == kind]
-            self._judged = kind
-            try:
-                noise = noise_sums(
-                    [chosen[i].expected for i in places],
-                    [got[i] for i in places],
-                    whole_numbers=to == "fp32",
-                    drawn=self.truth.drawn,
-                )
-            except EngineError as error:
-                raise refuse(f"on {kind} input {error.what}") from error
-            for name, one in noise.items():
-                if kind == kinds.RANDOM:
-                    scale[name] = one.signal_energy / max(one.count, 1)
-                elif kind not in kinds.PLAUSIBLE:  # what is nothing beside the usual results is no deviation
-                    one.signal_energy = max(one.signal_energy, scale.get(name, 0.0) * one.count)
-            found[kind] = worst_of(kind, len(places), noise)
-            least = self.made.rounding.least_sqnr_db(to, alike=kind not in kinds.PLAUSIBLE)
-            bad = {name: one for name, one in noise.items() if not one.sqnr_db >= least}
-            if bad:
-                advisory = to != "fp32" and kind != kinds.DATA and kinds.DATA in found
-                self._excuse(found[kind], bad, to, refuse, advisory=advisory)
-        return tuple(found[kind] for kind in order)
-
-    def _excuse(
-        self,
-        found: Deviation,
-        bad: dict[str, NoiseSum],
-        to: str,
-        refuse: Callable[[str], ConversionError],
-        *,
-        advisory: bool,
-    ) -> None:
-        """Refuse what moving the original does not explain; say what it does. ``advisory``: the data has decided."""
-        edge = found.inputs not in kinds.PLAUSIBLE
-        for count in range(1, len(_SEEDS) + 1):
-            moved = self._amplified(to, found.inputs, count)
-            left = [n for n, one in bad.items() if not is_rounding(to, one, _of(moved, n), edge=edge)]
-            if not left:
-                break
-        else:
-            worst = bad[left[0]]
-            what = (
-                f"the {to} model deviates from the original on {found.inputs} input by more than rounding: "
-                f"{worst.sqnr_db:.1f} dB at output {left[0]}, largest difference {worst.max_abs:g}"
-            )
-            padding = to != "fp32" and found.inputs == kinds.MASKS and math.isfinite(worst.noise_energy)
-            if not advisory and not padding:
-                raise refuse(what)
-            self.progress.warn(f"{what}; {'on the data it does not' if advisory else 'whole rows are masked there'}")
-            return
-        if not edge:
-            amplified = min(one.sqnr_db for name in bad for one in _of(moved, name))
-            self.progress.warn(
-                f"on {found.inputs} input this network amplifies rounding: {found.sqnr_db:.1f} dB, and "
-                f"{amplified:.1f} dB where the original's numbers move at random by as much as {to} rounds"
-                + ("" if found.inputs == kinds.DATA else "; --data shows how it does on real input")
-            )
-
-    def _amplified(self, to: str, kind: str, count: int) -> list[dict[str, NoiseSum]]:
-        """What the original itself does on this kind of input with its numbers moved, one entry a try.
-
-        Nothing where it does not run then: numbers decide sizes there.
-        """
-        runs = self._moved.setdefault(to, [])
-        runs += [self._move(to, seed) for seed in _SEEDS[len(runs) : count]]
-        return [run[kind] for run in runs if kind in run]
-
-    def _move(self, to: str, seed: int) -> dict[str, dict[str, NoiseSum]]:
-        chosen = self.truth.of_kinds(plausible=None if to == "fp32" else True)
-        found: dict[str, dict[str, NoiseSum]] = {}
-        if self.truth.engine is None:
-            return found
-        try:
-            with self.truth.original.opened(self.truth.engine, self.made.rounding.reach(to), seed) as run:
-                for kind in dict.fromkeys(case.kind for case in chosen):
-                    mine = [case for case in chosen if case.kind == kind]
-                    with contextlib.suppress(EngineError):
-                        got = [run(case.feed) for case in mine]
-                        expected = [case.expected for case in mine]
-                        found[kind] = noise_sums(expected, got, whole_numbers=to == "fp32", drawn=self.truth.drawn)
-        except EngineError:
-            pass
-        return found
-
-
-def _of(moved: Sequence[dict[str, NoiseSum]], name: str) -> list[NoiseSum]:
-    return [run[name] for run in moved if name in run]
