@@ -68,6 +68,7 @@ ADD_C = node("Add", "x c")
 SUM_C = [node("Cast", "c", "d", to=FLOAT), node("Reshape", "d m", "e"), node("ReduceSum", "e", "f", keepdims=0)]
 READ: dict[str, onnx.ModelProto] = {
     "an input that is an output": model([RELU], [info("y"), info("x")]),
+    "an input that is an output of free sizes": model([RELU], [info("y"), info("x", ("A", "B"))]),
     "nothing but an input that is an output": model([RELU], [info("x")]),
     "an output that is a weight": model([RELU], [info("y"), info("w")], w=X),
     "an output that is a computed constant": model([RELU, node("Neg", "w", "c")], [info("y"), info("c")], w=X),
@@ -101,6 +102,8 @@ READ: dict[str, onnx.ModelProto] = {
     "a text nobody is given": model([constant(value_string=b"hi"), node("Shape", "c", "s"), RELU]),
     "texts nobody is given": model([constant(value_strings=[b"hi", b"ho"]), node("Size", "c", "s"),
                                     node("Cast", "s", "f", to=FLOAT), node("Add", "x f")]),
+    "a spectrum of one side": model([node("STFT", "x t - l")], [info("y", None)], [info("x", (1, 36))],
+                                    t=np.int64(2), l=np.int64(8)),
     "a scalar": model([node("Add", "x s")], None, [info("x"), info("s", ())]),
 }  # fmt: skip
 
@@ -117,6 +120,11 @@ def test_it_computes_what_the_file_does(tmp_path: Path, what: str) -> None:
     expected = run(proto, feeds)
     loaded = read(proto, tmp_path)
     assert [v.name for v in loaded.graph.inputs] == list(feeds)
+    declared = [v.type.tensor_type.shape for v in proto.graph.input if v.name not in given]
+    for value, shape in zip(loaded.graph.inputs, declared, strict=True):
+        assert [n for n in value.shape or () if isinstance(n, int)] == [
+            d.dim_value for d in shape.dim if d.dim_value > 0
+        ]
     for one in (loaded, simplify(loaded)):
         assert [v.name for v in one.graph.outputs] == [v.name for v in proto.graph.output]
         same(run(ir.to_proto(one), feeds), expected)

@@ -36,32 +36,37 @@ def free_sizes(graph: onnx.GraphProto) -> None:
 
 
 def take_claims(graph: onnx.GraphProto) -> dict[str, onnx.TypeProto]:
-    """Take the types and shapes off all values but inputs; those of this graph, to fall back on.
-
-    An output that is an input has what the input has, whatever it claims itself.
-    """
+    """Take the types and shapes off all values but inputs; those of this graph, to fall back on."""
+    given = {value.name: value.type for value in graph.input}
     claims = {}
     for value in (*graph.value_info, *graph.output):
-        claims[value.name] = onnx.TypeProto()
-        claims[value.name].CopyFrom(value.type)
+        if value.name not in given:
+            claims[value.name] = onnx.TypeProto()
+            claims[value.name].CopyFrom(value.type)
     _forget(graph)
-    given = {value.name: value.type for value in graph.input}
     for value in graph.output:
-        value.ClearField("type")
-        if value.name in given:
+        if value.name in given:  # one value, of which an output may claim another shape
             value.type.CopyFrom(given[value.name])
+        else:
+            value.ClearField("type")
     return claims
 
 
 def _forget(graph: onnx.GraphProto) -> None:
     del graph.value_info[:]
-    given = {value.name for value in graph.input}
     for value in graph.output:
-        if value.name not in given and value.type.HasField("tensor_type"):
+        if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
     for node in graph.node:
         for inner in subgraphs(node):
             _forget(inner)
+
+
+def say_defaults(proto: onnx.ModelProto) -> None:
+    """Write down the default that inference (onnx 1.23.2) takes for its opposite: STFT gives one side."""
+    for node in all_nodes(proto.graph.node):
+        if node.op_type == "STFT" and all(attribute.name != "onesided" for attribute in node.attribute):
+            node.attribute.append(onnx.helper.make_attribute("onesided", 1))
 
 
 def say_containers(proto: onnx.ModelProto) -> None:

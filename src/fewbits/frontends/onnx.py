@@ -45,6 +45,7 @@ def load(path: Path) -> ir.Model:
         claims = declared.take_claims(proto.graph)
         if proto.functions:
             proto = opsets.inlined(proto)
+        declared.say_defaults(proto)
         opsets.upgrade(proto, MINIMUM_OPSET)
         declared.say_containers(proto)
         model = ir.from_proto(proto)
