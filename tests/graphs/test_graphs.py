@@ -30,7 +30,7 @@ WRONG = ("wrong", "fault")
 
 
 @settings(
-    max_examples=300,
+    max_examples=200,
     derandomize=True,
     database=None,
     phases=[Phase.generate],

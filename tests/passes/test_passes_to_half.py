@@ -8,10 +8,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from fewbits.engines import ENGINES
 from fewbits.graph.queries import weight_bytes
+from fewbits.measurement.deviation import run_all
 from fewbits.numerics import sqnr_db
+from fewbits.passes.rounded import SAFE, rounded
 from fewbits.passes.to_half import compute_fp16, store_half
-from models import NETWORKS, check, conv_relu_conv, f32, feed, network, node, on_onnxruntime, oracle
+from models import NETWORKS, check, conv_relu_conv, f32, feed, i64, network, node, on_onnxruntime, oracle
 
 # A rounding to 11 significant bits leaves about 73 dB; a few layers of them more than 45 dB. A doubled scale: 0 dB.
 FP16_DB = 45.0
@@ -135,6 +138,20 @@ def test_sequences_turned_batch_first_before_a_layer_run_in_fp16(before: str, pe
         w=(sizes[perm[-1]], 3),
     )
     agree(model, compute_fp16(model), 50)
+
+
+def test_its_twin_that_rounds_is_run_without_that_fusion() -> None:
+    model = network(
+        """g (float[4,2,4] x) => (float[A,B,C] y, float[D,E,F] z) {
+             r = Reshape(x, s)  t = Transpose<perm=[1,0,2]>(r)  u = Transpose<perm=[0,2,1]>(t)
+             y = MatMul(t, u)  z = MatMul(t, w) }""",
+        s=i64(0, 0, 4),
+        w=(4, 3),
+    )
+    twin = rounded(compute_fp16(model))
+    [got] = run_all(twin, ENGINES["onnxruntime"], [feed(model)], extra=SAFE)
+    for name, array in oracle(model, feed(model)).items():
+        assert sqnr_db(array, got[name]) > 50
 
 
 def test_values_that_are_needed_in_both_formats_are_cast_once() -> None:

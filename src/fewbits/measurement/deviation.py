@@ -70,13 +70,21 @@ def random_feeds(
     return [{spec.name: one(spec) for spec in inputs} for _ in range(count)]
 
 
-def run_all(source: ir.Model | Path, engine: Engine, feeds: Sequence[Arrays], *, free: bool = False) -> list[Arrays]:
+def run_all(
+    source: ir.Model | Path,
+    engine: Engine,
+    feeds: Sequence[Arrays],
+    *,
+    free: bool = False,
+    extra: Sequence[tuple[str, str]] = (),
+) -> list[Arrays]:
     """The outputs for every feed, in FP32 arithmetic; the session is gone afterwards.
 
     Args:
         free: leave free sizes free instead of fixing them to 1, so that feeds of any size can be run.
+        extra: the engine's own settings.
     """
-    session = engine.compile(source, Options(shapes=() if free else None))
+    session = engine.compile(source, Options(shapes=() if free else None, extra=tuple(extra)))
     try:
         dtypes = {spec.name: spec.dtype for spec in session.inputs}
         # A model with FP16 inputs takes the same numbers, rounded; one that reads less is fed less.

@@ -7,6 +7,8 @@ Runtime (OpenVINO drops them). Inside an operator sums are in FP32, as most devi
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import onnx_ir as ir
 
@@ -14,6 +16,8 @@ from fewbits.graph import queries
 from fewbits.numerics import FP16
 from fewbits.passes.to_half import compute_fp16
 
+# ONNX Runtime (1.32) crashes where this fusion meets transpositions and casts; what is run here nobody deploys.
+SAFE: Final = (("optimization.disable_specified_optimizers", "MatmulTransposeFusion"),)
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 # Attributes that say the type of a result.
 _TYPES = ("to", "dtype", "output_datatype", "output_dtype")

@@ -30,7 +30,7 @@ from fewbits.measurement.deviation import (
 from fewbits.measurement.feeds import Case
 from fewbits.measurement.parting import parting
 from fewbits.measurement.truth import Plan, Truth, truths
-from fewbits.passes.rounded import rounded
+from fewbits.passes.rounded import SAFE, rounded
 from fewbits.progress import Progress
 from fewbits.verbs import made as made_file
 from fewbits.verbs.deviation_judge import DeviationJudge
@@ -202,7 +202,7 @@ class Proof:
                 "the model is too large to try FP16 arithmetic here; checked is the file in FP32 arithmetic"
             )
             return None
-        return run_all(rounded(frontends.load(self.made.file)), TRIALS, feeds, free=True)
+        return run_all(rounded(frontends.load(self.made.file)), TRIALS, feeds, free=True, extra=SAFE)
 
     def _warn_of_large(self) -> None:
         """16 bits hold whole numbers to 2048 (FP16) or 256 (BF16); larger ones a model may well be fed."""
