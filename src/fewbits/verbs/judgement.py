@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fewbits.data import Sample
 from fewbits.engines import Arrays, Engine, Options
 from fewbits.errors import EngineError, FewbitsError, InputError
 from fewbits.measurement.written import DOUBTFUL_DB, USELESS_DB, run_on
@@ -44,18 +45,17 @@ def judge(
     if not standard.outputs:
         progress.warn(f"the file was not compared with the model: {standard.said}")
         return ()
-    yardstick = Yardstick(standard.outputs)
     found: list[OutputNoise] = []
     for engine in engines:
         progress.step(f"running {file.name} in {engine.name}")
-        outputs = _worst_run(file, engine, options, standard, yardstick)
+        yardstick, outputs, samples = _worst_run(file, engine, options, standard)
         reached = yardstick.of_each_output(outputs, engine.name)
         found += reached
         worst = min(reached, key=lambda output: output.sqnr_db, default=None)
         if worst is None or worst.sqnr_db >= DOUBTFUL_DB:
             continue
         ratios = np.array([yardstick.ratios(index, got) for index, got in enumerate(outputs)])
-        without, name = _without_the_worst(ratios, standard)
+        without, name = _without_the_worst(ratios, samples)
         said = f"the INT8 model has {worst.sqnr_db:.1f} dB at output {worst.unit} in {engine.name}"
         layer, sample = _explained(why)
         said = "; ".join(filter(None, (f"{said}, on {len(outputs)} samples", layer and f"worst layer {layer}", sample)))
@@ -69,26 +69,36 @@ def judge(
     return tuple(found)
 
 
-def _worst_run(file: Path, engine: Engine, options: Options, standard: Standard, yardstick: Yardstick) -> list[Arrays]:
-    """The outputs with sizes fixed to those of a sample, or as the file leaves them: engines use other kernels."""
+_Run = tuple[Yardstick, list[Arrays], Sequence[Sample]]
+
+
+def _worst_run(file: Path, engine: Engine, options: Options, standard: Standard) -> _Run:
+    """With sizes fixed to those of a sample, or as the file leaves them, in a batch where it can: kernels differ."""
+    yardstick = Yardstick(standard.outputs)
+    free, many, of_many = replace(options, shapes=()), standard.samples, yardstick
+    if standard.batch is not None:
+        many, of_many = (standard.batch[0],), Yardstick([standard.batch[1]])
     try:
-        runs = [run_on(file, engine, replace(options, shapes=shapes), standard.samples) for shapes in ((), None)]
+        runs = [
+            (yardstick, run_on(file, engine, options, standard.samples), standard.samples),
+            (of_many, run_on(file, engine, free, many), many),
+        ]
     except EngineError as error:
         raise UselessModelError(
             f"{engine.name} runs the FP32 model and not its INT8 version: {error.what}",
             where=file.name,
             fix="choose the other engine with --engine, or keep the layer in float (--keep-float)",
         ) from error
-    return min(runs, key=yardstick.worst_db)
+    return min(runs, key=lambda run: run[0].worst_db(run[1]))
 
 
-def _without_the_worst(ratios: np.ndarray, standard: Standard) -> tuple[float, str]:
+def _without_the_worst(ratios: np.ndarray, samples: Sequence[Sample]) -> tuple[float, str]:
     """Signal to noise of the worst unit without the sample that has most noise, in dB, and that sample's name."""
     unit = int(np.argmax(ratios.mean(axis=0)))
     worst = int(np.argmax(ratios[:, unit]))
     others = np.delete(ratios, worst, axis=0)
     left = decibels(float(others.mean(axis=0).max())) if len(others) > 1 else -np.inf
-    return left, standard.samples[worst].name
+    return left, samples[worst].name
 
 
 def _explained(why: Callable[[], tuple[str, str]]) -> tuple[str, str]:

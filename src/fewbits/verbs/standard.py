@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ import onnx_ir as ir
 from fewbits.data import Dataset, Sample, first, stream, subset
 from fewbits.engines import ENGINES, TRIALS, Arrays, Engine, Options
 from fewbits.errors import EngineError, FewbitsError, SampleError
+from fewbits.graph import queries
 from fewbits.measurement.parting import parting
 from fewbits.measurement.written import FP32_DB, run_on
 from fewbits.numerics import Yardstick
@@ -36,6 +37,7 @@ class Standard:
 
     Args:
         samples, outputs: those of the reference; none where the model's outputs are random.
+        batch: two samples as one batch and the reference's outputs for it, where the model takes batches.
         said: what computed them.
         out: engine → a sentence why it cannot be used: it does not run the model, or computes something else.
     """
@@ -44,6 +46,7 @@ class Standard:
     outputs: tuple[Arrays, ...]
     said: str
     out: Mapping[str, str] = field(default_factory=dict)
+    batch: tuple[Sample, Arrays] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,15 +117,18 @@ def begin_standard(
 
 def _standard(given: Path, model: ir.Model, dataset: Dataset, engines: Sequence[Engine], options: Options) -> Standard:
     samples = tuple(first(stream(dataset, workers=1), _JUDGED))
-    few = samples[:_COMPARED]
     reference, outputs, said = _reference(given, model, engines, options, samples)
-    yardstick = Yardstick(outputs[: len(few)])
-    if yardstick.worst_db(reference(few)) < FP32_DB:
+    batch = _batch(model, samples, reference)
+    # As a batch where that can be, so that FP32 that is wrong for more than one sample shows as well.
+    few, expected = ([batch[0]], [batch[1]]) if batch else (list(samples[:_COMPARED]), outputs[:_COMPARED])
+    compared = replace(options, shapes=() if batch else None)
+    yardstick = Yardstick(expected)
+    if Yardstick(outputs[:_COMPARED]).worst_db(reference(samples[:_COMPARED])) < FP32_DB:
         return Standard((), (), "nothing: its outputs are random")
     out, apart = {}, []
     for engine in engines:
         try:
-            if yardstick.worst_db(run_on(model, engine, options, few)) < FP32_DB:
+            if yardstick.worst_db(run_on(model, engine, compared, few)) < FP32_DB:
                 apart.append(engine)
         except EngineError as error:
             out[engine.name] = error.what
@@ -133,16 +139,32 @@ def _standard(given: Path, model: ir.Model, dataset: Dataset, engines: Sequence[
             fix="report this model",
         )
     for engine in apart:
-        parted = parting(model, few, reference.engine, engine, options)
+        parted = parting(model, few, reference.engine, engine, compared)
         if parted is not None and parted.wrong == reference.engine.name:
             out[reference.engine.name] = f"{parted.sentence} by {parted.wrong} than the ONNX reference evaluator has it"
             outputs, said = run_on(model, engine, options, samples), f"what fewbits read of the file, in {engine.name}"
+            batch = None
             break
         where = "it computes something else" if parted is None else f"{parted.sentence} by {engine.name}"
         out[engine.name] = f"{where} than by {reference.engine.name}"
         if parted is not None and parted.wrong == engine.name:
             out[engine.name] += " and by the ONNX reference evaluator"
-    return Standard(samples, tuple(outputs), said, out)
+    return Standard(samples, tuple(outputs), said, out, batch)
+
+
+def _batch(model: ir.Model, samples: Sequence[Sample], reference: _Run) -> tuple[Sample, Arrays] | None:
+    """The first samples as one batch, where every input leaves its first size free and the reference takes it."""
+    shapes = [queries.dims(value) for value in model.graph.inputs]
+    if len(samples) < _COMPARED or not all(shape and shape[0] is None and None not in shape[1:] for shape in shapes):
+        return None
+    few = samples[:_COMPARED]
+    joined = {name: np.concatenate([sample.inputs[name] for sample in few]) for name in few[0].inputs}
+    sample = Sample(f"{few[0].name} and {few[1].name}", joined)
+    try:
+        [outputs] = replace(reference, options=replace(reference.options, shapes=()))([sample])
+    except EngineError:
+        return None
+    return sample, outputs
 
 
 def _reference(
