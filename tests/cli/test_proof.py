@@ -18,6 +18,7 @@ from fewbits.engines import ENGINES, Options
 from fewbits.errors import FewbitsError, InputError
 from fewbits.graph.vocabulary import Use
 from fewbits.measurement.inputs import ModelInput
+from fewbits.measurement.original import Original
 from fewbits.measurement.sizes import choices
 from fewbits.passes import simplify
 from fewbits.progress import Progress
@@ -306,7 +307,7 @@ def test_masks_and_large_whole_numbers_are_fed(tmp_path: Path) -> None:
 # --- what served as truth, and whose fault it is ----------------------------------------------------------------
 
 
-def test_a_model_that_no_engine_runs_is_not_called_proved(tmp_path: Path) -> None:
+def test_a_model_that_no_engine_runs_is_not_handed_over(tmp_path: Path) -> None:
     node = helper.make_node("Foo", ["x"], ["y"], domain="own")
     x, y = (helper.make_tensor_value_info(name, 1, [1, 4]) for name in "xy")
     model = helper.make_model(
@@ -314,8 +315,19 @@ def test_a_model_that_no_engine_runs_is_not_called_proved(tmp_path: Path) -> Non
         opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("own", 1)],
         ir_version=8,
     )
+    with pytest.raises(InputError, match="Foo") as caught:
+        fewbits.convert(saved(model, tmp_path / "m.onnx"), out=tmp_path / "o.onnx")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "o.onnx").exists()
+
+
+def test_what_runs_although_its_original_does_not_is_not_called_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Original, "engines", lambda self: ())
+    path = text("g (float[1,4] x) => (float[1,4] y) { y = Neg(x) }", tmp_path)
     progress = Progress()
-    made = fewbits.convert(saved(model, tmp_path / "m.onnx"), out=tmp_path / "o.onnx", progress=progress)
+    made = fewbits.convert(path, out=tmp_path / "o.onnx", progress=progress)
     assert (made.truth, made.deviations) == ("none: no engine runs the original", ())
     assert any("not proved" in said for said in progress.warnings)
 

@@ -35,6 +35,7 @@ class Dataset(ABC):
         categories: the classes, where the data set names them.
         notes: sentences the user should read, e.g. "28 of 128 images have no mask and are left out".
         concurrent: ``read`` may be called from several threads in any order at a fair cost.
+        counts_as: how many samples the share of unreadable ones is of; None for as many as there are.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Dataset(ABC):
     categories: tuple[Category, ...] = ()
     notes: tuple[str, ...] = ()
     concurrent: bool = True
+    counts_as: int | None = None
 
     @abstractmethod
     def __len__(self) -> int: ...

@@ -47,7 +47,7 @@ def numbered(
 def _stream(
     dataset: Dataset, indices: Iterator[int], workers: int, on_bad: BadSamples | None
 ) -> Iterator[tuple[int, Sample]]:
-    size = len(dataset)
+    size = dataset.counts_as or len(dataset)
     bad = BadSamples()
     waiting: deque[tuple[int, Future[Sample]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="fewbits-read")

@@ -14,10 +14,14 @@ from .sample import Sample
 
 
 class Subset(Dataset):
-    """Some samples of ``base``, in the order of ``indices``; everything else is the base's."""
+    """Some samples of ``base``, in the order of ``indices``; everything else is the base's.
 
-    def __init__(self, base: Dataset, indices: Sequence[int]) -> None:
+    ``counts_as`` is how many samples the share of unreadable ones is of; without it as many as there are.
+    """
+
+    def __init__(self, base: Dataset, indices: Sequence[int], counts_as: int | None = None) -> None:
         self.base = base
+        self.counts_as = counts_as
         self.indices = tuple(indices)
         self.name = base.name
         self.labelled = base.labelled
@@ -53,13 +57,13 @@ class Subset(Dataset):
         return self.base._target_key(self.indices[index])
 
 
-def subset(dataset: Dataset, indices: Sequence[int]) -> Dataset:
+def subset(dataset: Dataset, indices: Sequence[int], counts_as: int | None = None) -> Dataset:
     """The samples ``indices`` in that order; raises IndexError for one outside ``0..len-1``."""
     size = len(dataset)
     for index in indices:
         if not 0 <= index < size:
             raise IndexError(f"{index} is not in 0..{size - 1}")
-    return Subset(dataset, indices)
+    return Subset(dataset, indices, counts_as)
 
 
 def take(dataset: Dataset, n: int, seed: int) -> Dataset:

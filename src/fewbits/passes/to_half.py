@@ -206,4 +206,9 @@ def overflowing(model: ir.Model) -> bool:
 
 def _overflows(value: ir.Value) -> bool:
     array = queries.constant(value) if value.dtype == _FLOAT else None
-    return array is not None and bool((np.abs(array[np.isfinite(array)]) > FP16.max).any())
+    if array is None or not array.size:
+        return False
+    low, high = float(array.min()), float(array.max())
+    if np.isfinite(low) and np.isfinite(high):  # without a copy of the weights
+        return max(-low, high) > FP16.max
+    return bool((np.abs(array[np.isfinite(array)]) > FP16.max).any())

@@ -17,7 +17,7 @@ class Calibrated:
 
     ``sqnr_db`` is what each variant reached at the outputs where something had to be decided (see ``Tuned``).
     ``outputs`` is what the written file reached in each engine that is to run it, on ``judged`` samples that
-    calibration did not use, held against ``reference``.
+    calibration did not use, held against ``reference``. Of ``samples`` so many were set ``aside`` for that.
     """
 
     out: Path
@@ -31,3 +31,4 @@ class Calibrated:
     outputs: tuple[OutputNoise, ...] = ()
     judged: int = 0
     reference: str = ""
+    aside: int = 0

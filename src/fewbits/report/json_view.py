@@ -134,6 +134,7 @@ def calibrated_json(result: Calibrated) -> dict[str, Any]:
         "skipped": [{"node": node, "reason": reason} for node, reason in result.plan.skipped.items()],
         "outputs": [asdict(output) for output in result.outputs],
         "judged": result.judged,
+        "aside": result.aside,
         "reference": result.reference,
     }
 

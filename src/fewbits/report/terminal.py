@@ -26,7 +26,7 @@ def show_calibrated(result: Calibrated) -> None:
     console.print(
         Text(
             f"{len(plan.integer)} nodes in INT8, {len(plan.skipped)} in floating point; ranges by "
-            f"{result.recipe.method} from {result.samples} samples, corrections: "
+            f"{result.recipe.method} from {result.samples - result.aside} samples, corrections: "
             f"{', '.join(result.recipe.corrections) or 'none'}"
         )
     )

@@ -93,8 +93,9 @@ def calibrate(
         check_layers(simple, ir_version)
         progress.warn(SIZE_NOTE.format(name=out.with_suffix(".bin").name))
     whole = open_test_data(data, queries.specs(loaded.graph.inputs), progress)
-    dataset = whole if data.samples is None else take(whole, data.samples, data.seed)
-    dataset, judged = set_aside(dataset, whole)
+    asked = whole if data.samples is None else take(whole, data.samples, data.seed)
+    dataset, judged = set_aside(asked, whole)
+    aside = len(asked) - len(dataset)
     recipe = _recipe(simple, method, correct, keep_float, where.weight_bits, progress)
     options = Options(where.device, threads=threads)
     names = values_to_watch(simple, recipe, [target.capability])
@@ -131,13 +132,14 @@ def calibrate(
         tuple(out.with_name(name) for name in files),
         time.monotonic() - start,
         peak_rss_bytes(),
-        known.count,
+        known.count + aside,
         tuned.recipe,
         tuned.sqnr_db,
         tuned.plan,
         outputs,
         len(standard.samples) if outputs else 0,
         standard.said,
+        aside,
     )
 
 

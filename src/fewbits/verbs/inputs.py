@@ -12,7 +12,7 @@ import onnx_ir as ir
 from fewbits import frontends
 from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overlap, split, stream, take
 from fewbits.engines import TRIALS, Engine, Options
-from fewbits.errors import DataError, EngineError, InputError, ModelError
+from fewbits.errors import DataError, EngineError, InputError, ModelError, SampleError
 from fewbits.frontends.source import Source
 from fewbits.graph import queries
 from fewbits.graph.quantized import quantized_node
@@ -183,7 +183,12 @@ def _take_sizes(model: ir.Model, path: str | Path, data: DataOptions, progress: 
     quiet = Progress()
     dataset = open_test_data(data, inputs, quiet)
     places = sorted({*range(min(len(dataset), 4)), len(dataset) // 2, len(dataset) - 1})
-    seen = [{name: array.shape for name, array in dataset.read(place).inputs.items()} for place in places]
+    seen: list[dict[str, tuple[int, ...]]] = []
+    for place in places:
+        with contextlib.suppress(SampleError):  # what cannot be read is told of where all samples are
+            seen.append({name: array.shape for name, array in dataset.read(place).inputs.items()})
+    if not seen:
+        return
     shapes, said = {}, []
     for value, spec in zip(model.graph.inputs, inputs, strict=True):
         sizes = seen[0][spec.name]

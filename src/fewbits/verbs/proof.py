@@ -56,8 +56,7 @@ def prove(
     first: ConversionError | None = None
     for truth in truths(plan):
         if truth.engine is None:
-            if plan.original.shapes:
-                _check_that_it_runs(made)
+            _check_that_it_runs(made)
             progress.warn("not proved: no engine runs the original")
             return truth.said, ()
         if truth.drawn:
@@ -73,7 +72,7 @@ def prove(
 
 
 def _check_that_it_runs(made: Made) -> None:
-    """What is not proved runs at least in the sizes that a person asked for, on zeros.
+    """What is not proved runs at least in the engine it is for: on zeros, where its sizes are fixed.
 
     Raises:
         EngineError: it does not.

@@ -81,8 +81,21 @@ def set_aside(dataset: Dataset, whole: Dataset) -> tuple[Dataset, Dataset]:
         begin = max(len(order) - count, 0) // 2
         aside = sorted(order[begin : begin + count])
     else:
-        aside = [int((k + 0.5) * size / count) for k in range(count)]
-    return subset(dataset, [index for index in range(size) if index not in aside]), subset(dataset, aside)
+        aside = _readable(dataset, [int((k + 0.5) * size / count) for k in range(count)])
+    rest = [index for index in range(size) if index not in aside]
+    return subset(dataset, rest, counts_as=size), subset(dataset, aside)
+
+
+def _readable(dataset: Dataset, wanted: Sequence[int]) -> list[int]:
+    """The samples at these places, or the next ones that can be read; what cannot is calibration's to tell of."""
+    found: list[int] = []
+    for place in wanted:
+        for index in range(place, len(dataset)):
+            with contextlib.suppress(SampleError):
+                dataset.read(index)
+                found.append(index)
+                break
+    return list(dict.fromkeys(found))
 
 
 def _by_magnitude(dataset: Dataset) -> list[int]:
