@@ -188,6 +188,7 @@ def _write(job: _Job, simple: ir.Model, made: Made) -> None:
     """Write the result, and beside it the model it was made of where that is tried by itself."""
     findings = _hazards(simple, job.to, job.data, job.progress)
     half = _to(simple, job.to, findings, is_ir=job.is_ir, keep_io=job.keep_io)
+    release(simple)  # the judgement has looked at every weight
     if half is not simple and made.tries_rewrites(simple):
         save_onnx(simple, made.rewritten)
     if not job.is_ir:
