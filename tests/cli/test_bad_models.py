@@ -104,7 +104,7 @@ def test_other_input_sizes_work_or_are_refused_but_are_no_fault(
     arguments = ["compare", path, path, "--data", net.test] if verb == "compare" else line(verb, path, net, tmp_path)
     ran = cli(*arguments, *quick)
     if ran.code != 0:
-        refused(ran, path, "--input-shape")
+        refused(ran, "image", "--input-shape")
 
 
 @pytest.mark.parametrize("verb", ["choose", "calibrate", "compare"])

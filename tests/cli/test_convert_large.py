@@ -27,9 +27,9 @@ from fewbits.graph import files
 from fewbits.measurement.memory import peak_rss_bytes
 from fewbits.engines import ENGINES, Options
 small, model, out, to, limit = sys.argv[1:]
-proof = importlib.import_module("fewbits.verbs.proof")
+made = importlib.import_module("fewbits.verbs.made")
 files._ONE_MESSAGE_BYTES = int(limit)
-proof.MOST_BYTES = int(limit)
+made.MOST_BYTES = int(limit)
 fewbits.convert(small, out=out, to=to)
 before = peak_rss_bytes()
 found = fewbits.convert(model, out=out, to=to)

@@ -11,7 +11,7 @@ from small import Net, Run, load
 from fewbits.engines import ENGINES, Options
 from fewbits.frontends import legacy_ir, onnx
 from fewbits.frontends.legacy_ir import document
-from fewbits.graph import qdq
+from fewbits.graph.quantized import is_quantized
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_its_float_part_is_the_original(written: Path, net: Net) -> None:
 def test_its_quantized_part_is_close_to_it(written: Path, net: Net) -> None:
     """About 8 bits: some 30 dB; a wrong scale anywhere would leave a few."""
     model = legacy_ir.load(written)
-    assert qdq.is_quantized(model)
+    assert is_quantized(model)
     expected, found = outputs(onnx.load(net.model), net), outputs(model, net)
     assert 10 * np.log10((expected**2).sum() / ((found - expected) ** 2).sum()) > 24
     assert (found.argmax(1) == expected.argmax(1)).mean() > 0.97

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,14 @@ from onnx import helper
 import fewbits
 from fewbits.engines import ENGINES, Options
 from fewbits.errors import FewbitsError, InputError
+from fewbits.graph.vocabulary import Use
+from fewbits.measurement.inputs import ModelInput
+from fewbits.measurement.sizes import choices
 from fewbits.passes import simplify
 from fewbits.progress import Progress
 from fewbits.verbs import convert as verb
 from fewbits.verbs.inputs import DataOptions
-from fewbits.verbs.proof import ConversionError, RewriteError
+from fewbits.verbs.made import ConversionError, RewriteError
 from models import f32, i64, inverted_residual, proto, residual
 
 ORT = ENGINES["onnxruntime"]
@@ -263,6 +267,16 @@ def test_sizes_that_nobody_guesses_are_asked_for_in_one_sentence(tmp_path: Path)
     assert fewbits.convert(path, out=tmp_path / "o.onnx", input_shapes=("x:2,123",)).max_abs < 1e-4
 
 
+def test_sizes_that_the_model_cannot_take_are_refused(tmp_path: Path) -> None:
+    """An input without batch, whose first size are the channels."""
+    nodes = "u = Unsqueeze(x, z) c = Conv(u, w) y = GlobalAveragePool(c)"
+    path = text(f"g (float[3,12,12] x) => (float[1,8,1,1] y) {{ {nodes} }}", tmp_path, z=i64(0), w=(8, 3, 3, 3))
+    with pytest.raises(InputError, match="--input-shape") as caught:
+        fewbits.convert(path, out=tmp_path / "o.onnx", input_shapes=("x:1,12,12",))
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "o.onnx").exists()
+
+
 def test_sizes_asked_for_may_differ_from_those_of_the_file(tmp_path: Path) -> None:
     path = text("g (float[1,3,8,8] x) => (float[1,4,6,6] y) { y = Conv(x, w) }", tmp_path, w=(4, 3, 3, 3))
     made = fewbits.convert(path, out=tmp_path / "o.onnx", input_shapes=("x:2,3,20,9",))
@@ -334,6 +348,40 @@ def test_what_openvino_lacks_or_does_otherwise_is_not_called_our_fault(case: str
     assert caught.value.exit_code == 2
     assert operator in str(caught.value)
     assert fewbits.convert(path, out=tmp_path / "o.onnx").max_abs == 0
+
+
+@pytest.mark.parametrize("to", ["fp32", "fp16"])
+def test_what_openvino_does_otherwise_is_named_and_no_format_is_blamed(to: str, tmp_path: Path) -> None:
+    """Convolutions that grow to a given size; the proof feeds several batches."""
+    path = text(
+        """g (float[N,3,7,7] x) => (float[N,3,A,B] y) {
+             r = Relu(x)  y = ConvTranspose<output_shape=[7,15], strides=[1,2]>(r, w) }""",
+        tmp_path,
+        w=(3, 3, 3, 3),
+    )
+    with pytest.raises(ConversionError, match=r"OpenVINO computes .*from ConvTranspose .*write o\.onnx") as caught:
+        fewbits.convert(path, out=tmp_path / "o.xml", to=to)
+    assert caught.value.exit_code == 2
+
+
+def test_positions_that_openvino_gives_otherwise_are_seen_in_16_bits(tmp_path: Path) -> None:
+    """It counts those of a MaxPool<storage_order=1> by rows; the numbers themselves are right."""
+    path = text(
+        """g (float[1,2,4,5,4] x) => (float[1,2,4,5,4] y, int64[1,2,4,5,4] i) {
+             y, i = MaxPool<kernel_shape=[3,3,3], pads=[1,1,1,1,1,1], storage_order=1>(x) }""",
+        tmp_path,
+    )
+    for to in ("fp32", "fp16"):
+        with pytest.raises(ConversionError, match=r"OpenVINO computes .*write o\.onnx"):
+            fewbits.convert(path, out=tmp_path / "o.xml", to=to)
+
+
+def test_sizes_that_are_tried_stay_small_however_many_are_free() -> None:
+    for sizes in (("n", "a", "b", "c", "d"), ("n", 512, "h", "w"), (1, 3, 4096, 4096), ("n", 3, 4096, 4096)):
+        one = ModelInput("x", sizes, np.dtype(np.float32), Use())
+        made = [math.prod(shapes["x"]) for shapes in choices([one])]
+        assert made
+        assert max(made) <= max(4_000_000, 2 * math.prod(size for size in sizes if isinstance(size, int)))
 
 
 @pytest.mark.parametrize("name", ["o.onnx", "o.xml"])

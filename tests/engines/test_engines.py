@@ -203,6 +203,20 @@ def test_inputs_and_outputs_are_called_what_the_file_calls_them(engine: Engine) 
     np.testing.assert_array_equal(session.run({"b_in": x})["b_out"], np.maximum(x, 0))
 
 
+@engines
+def test_inputs_stay_as_they_are(engine: Engine) -> None:
+    """With free sizes and a pair of casts OpenVINO writes to an array it was lent in the run before."""
+    model = network("g (float[N,4,6] x) => (float[N,4,6] y) { h = Cast<to=10>(x)  y = Cast<to=1>(h) }")
+    session = engine.compile(model, Options(shapes=()))
+    rng = np.random.default_rng(0)
+    given = [rng.standard_normal((size, 4, 6)).astype(np.float32) for size in (1, 1, 3, 1, 1)]
+    before = [x.copy() for x in given]
+    for x in given:
+        session.run({"x": x})
+    for x, copy in zip(given, before, strict=True):
+        np.testing.assert_array_equal(x, copy)
+
+
 @pytest.mark.parametrize("size", [3, 5])
 def test_the_oracle_normalizes_every_channel_by_its_neighbours(size: int) -> None:
     """The reference evaluator's own LRN leaves all channels but the first as they are."""

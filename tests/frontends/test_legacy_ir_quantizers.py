@@ -9,7 +9,8 @@ import onnx_ir as ir
 from ir_2019 import Ir, drawn
 
 from fewbits.frontends import legacy_ir
-from fewbits.graph import qdq, queries
+from fewbits.graph import qdq
+from fewbits.graph.quantized import is_quantized, queries
 from models import Array, check, node, on_onnxruntime
 
 W, B = drawn(3, 4, 1, 1, seed=1), drawn(3, seed=2)
@@ -105,7 +106,7 @@ def test_only_layers_marked_i8(tmp_path: Path) -> None:
     convolution(made, "c", made.input(*SHAPE), level="FP32")
     made.tail = statistics(x=("0", "2.55"))
     model = read(made, tmp_path)
-    assert not qdq.is_quantized(model)
+    assert not is_quantized(model)
     assert "floating point" in node(model, "c").metadata_props[qdq.REASON_KEY]
 
 
@@ -113,7 +114,7 @@ def test_without_statistics_a_layer_stays_in_float_and_a_note_says_so(tmp_path: 
     made = Ir()
     convolution(made, "c", made.input(*SHAPE))
     model = read(made, tmp_path)
-    assert not qdq.is_quantized(model)
+    assert not is_quantized(model)
     assert model.meta["notes"] == ["the IR has no statistics for what 1 I8 layers read, such as c: left in FP32"]
 
 
@@ -175,4 +176,4 @@ def test_the_float_network_alone(tmp_path: Path) -> None:
     made = Ir()
     convolution(made, "c", made.input(*SHAPE))
     made.tail = statistics(x=("0", "2.55"))
-    assert not qdq.is_quantized(legacy_ir.load(made.write(tmp_path), quantized=False))
+    assert not is_quantized(legacy_ir.load(made.write(tmp_path), quantized=False))

@@ -159,6 +159,26 @@ def test_a_claim_is_kept_where_nothing_else_is_known(tmp_path: Path) -> None:
     same(run(ir.to_proto(loaded), {"x": X}), run(proto, {"x": X}))
 
 
+def test_an_output_that_is_an_input_has_the_sizes_of_the_input(tmp_path: Path) -> None:
+    loaded = read(model([RELU], [info("y"), info("x", ("a", "b"))]), tmp_path)
+    assert str(loaded.graph.inputs[0].shape) == "[2,5]"
+
+
+@pytest.mark.parametrize("opset", [18, 20])
+def test_group_normalization_is_read_in_the_opset_that_brought_it(opset: int, tmp_path: Path) -> None:
+    """Though the checker calls it deprecated there; scale and bias are those of the groups."""
+    proto = model(
+        [node("GroupNormalization", "x s b", num_groups=2)],
+        [info("y", (2, 4, 3))],
+        [info("x", (2, 4, 3))],
+        opset=opset,
+        s=f32(0.5, 2),
+        b=f32(-1, 1),
+    )
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    same(run(ir.to_proto(read(proto, tmp_path)), {"x": x}), run(proto, {"x": x}))
+
+
 def test_free_sizes_of_outputs_keep_their_names(tmp_path: Path) -> None:
     nodes = [node("NonZero", "x", "n"), node("Cast", "n", "y", to=FLOAT)]
     loaded = read(model(nodes, [info("y", (2, "found"))]), tmp_path)

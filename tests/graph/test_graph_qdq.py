@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fewbits.graph import qdq, queries
+from fewbits.graph.quantized import is_quantized
 from fewbits.numerics import INT8, INT8_NARROW, INT32, UINT8, affine, dequantize, fake_quantize, quantize, symmetric
 from models import check, feed, network, node, oracle, value
 
@@ -92,10 +93,10 @@ def test_an_int32_bias_is_read_back_exactly() -> None:
 
 def test_quantized_values_reads_what_insert_wrote() -> None:
     model = network("g (float[1,9] x) => (float[1,9] y) { a = Neg(x)  y = Identity(a) }", OPSET)
-    assert not qdq.is_quantized(model)
+    assert not is_quantized(model)
     qdq.insert(model, value(model, "a"), PARAMS[0])
     qdq.insert(model, value(model, "x"), PARAMS[2])
-    assert qdq.is_quantized(model)
+    assert is_quantized(model)
     found = qdq.quantized_values(model)
     assert found.keys() == {"a", "x"}
     assert (found["a"][0], found["a"][1]) == (PARAMS[0].scale, PARAMS[0].zero_point)

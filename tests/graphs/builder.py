@@ -55,11 +55,16 @@ class Builder:
         if not condition:
             raise NoFitError
 
+    def value_of(self, values: Sequence[Value]) -> Value:
+        """One of these."""
+        chosen: Value = self.one_of(*values)
+        return chosen
+
     def pick(self, fits: Callable[[Value], bool] = lambda v: v.is_float, *, constants: bool = False) -> Value:
         """A value in scope, most often the latest that fits."""
         found = [value for value in self.scope if (constants or not value.constant) and fits(value)]
         self.need(found)
-        return found[-1] if self.chance(0.6) else self.one_of(*found)
+        return found[-1] if self.chance(0.6) else self.value_of(found)
 
     def floats(self, *ranks: int) -> Value:
         """A float activation of one of these ranks, made from another where there is none; of any by default."""
@@ -75,7 +80,7 @@ class Builder:
         """Whole numbers in scope, or a new input of them."""
         found = [v for v in self.scope if v.dtype in kinds and v.rank in (1, 2) and v.probes[0].size and not v.constant]
         if found:
-            return self.one_of(*found)  # type: ignore[no-any-return]
+            return self.value_of(found)
         return self.add_input("ids", [self.style.batch, 6], self.one_of("ids64:16", "ids32:16"))
 
     def _reshaped(self, x: Value, rank: int) -> Value:
@@ -86,12 +91,12 @@ class Builder:
             self.need(rank > 1 or x.dims[0] is not None)
             if rank == 2 and None not in x.dims[1:]:
                 sizes = [-1, math.prod(x.shape[1:])]
-            return self.op("Reshape", x, self.ints(*sizes))  # type: ignore[no-any-return]
+            return self.op("Reshape", x, self.ints(*sizes))
         ones = [1] * (rank - x.rank)
         known = x.dims[-1]
         if len(ones) == 2 and known and known % 4 == 0 and x.rank == 2 and self.chance(0.7):
-            return self.op("Reshape", x, self.ints(0, known // 4, 2, 2))  # type: ignore[no-any-return]
-        return self.op("Reshape", x, self.ints(*[0] * x.rank, *ones))  # type: ignore[no-any-return]
+            return self.op("Reshape", x, self.ints(0, known // 4, 2, 2))
+        return self.op("Reshape", x, self.ints(*[0] * x.rank, *ones))
 
     def of_batch(self, constant: Value, x: Value) -> Value:
         """A constant [1, …] repeated for every row of x."""
@@ -100,7 +105,7 @@ class Builder:
         self.since(8)
         size = self.op("Gather", self.op("Shape", x), self.ints(0), axis=0)
         ones = self.ints(*[1] * (constant.rank - 1)) if constant.rank > 1 else None
-        return self.op("Expand", constant, size if ones is None else self.op("Concat", size, ones, axis=0))  # type: ignore[no-any-return]
+        return self.op("Expand", constant, size if ones is None else self.op("Concat", size, ones, axis=0))
 
     # --- adding ---
 
@@ -165,12 +170,24 @@ class Builder:
         self,
         kind: str,
         *inputs: Value | str | None,
-        outputs: int = 1,
         domain: str = "",
         anything: bool = False,
         **attributes: Any,
-    ) -> Any:
-        """Append an operator and run it on the probes; its values, one alone or a tuple.
+    ) -> Value:
+        """Append an operator of one output and run it on the probes; see ``ops``."""
+        [value] = self.ops(kind, *inputs, outputs=1, domain=domain, anything=anything, **attributes)
+        return value
+
+    def ops(
+        self,
+        kind: str,
+        *inputs: Value | str | None,
+        outputs: int,
+        domain: str = "",
+        anything: bool = False,
+        **attributes: Any,
+    ) -> tuple[Value, ...]:
+        """Append an operator and run it on the probes.
 
         Args:
             anything: whether its numbers may be large, tiny or not finite.
@@ -179,8 +196,7 @@ class Builder:
             NoFitError: ONNX Runtime does not run it.
         """
         names = [self.fresh(kind.lower()) for _ in range(outputs)]
-        found = self.run([self.node(kind, inputs, names, domain, **attributes)], names, anything=anything)
-        return found[0] if outputs == 1 else found
+        return self.run([self.node(kind, inputs, names, domain, **attributes)], names, anything=anything)
 
     def run(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
@@ -11,7 +12,7 @@ import onnx
 from onnx import helper
 
 from .builder import Builder
-from .recipes import COMPUTE, FAMILIES
+from .recipes import COMPUTE, FAMILIES, Recipe
 from .steps import Array, Step, as_element_type, opset_imports
 from .values import Input, NoFitError, Style
 
@@ -148,7 +149,8 @@ def _inputs(b: Builder, batch: int | str, free: bool) -> None:
         "ids64:16" if kind == "ids" else "f32",
     )
     if kind == "image" and b.chance(0.06):
-        b.inputs.clear(), b.scope.clear(), b.known.clear()
+        for part in (b.inputs, b.scope, b.known):
+            part.clear()
         b.add_input("x", first, b.one_of("uint8", "f16", "f64"))
         b.scope.append(b.op("Cast", b.scope[0], to=1, anything=True))
         if b.inputs[0].kind == "uint8":
@@ -170,9 +172,8 @@ def _inputs(b: Builder, batch: int | str, free: bool) -> None:
 def _recipe(b: Builder, *, compute: bool) -> bool:
     """Add one recipe; False where none of those drawn fit."""
     for _ in range(TRIES):
-        if compute:
-            table = COMPUTE
-        else:
+        table: Mapping[str, Recipe] = COMPUTE
+        if not compute:
             families = list(FAMILIES.values())
             _, table = b.random.choices(families, [weight for weight, _ in families])[0]
         name = b.one_of(*table)

@@ -26,7 +26,8 @@ def run_openvino(path: Path, feeds: Sequence[Arrays], names: Sequence[str]) -> l
     compiled = core.compile_model(model, "CPU", settings)
     found = []
     for feed in feeds:
-        got = compiled({places[name]: array for name, array in feed.items() if name in places})
+        given = {places[name]: array for name, array in feed.items() if name in places}
+        got = compiled(given, share_inputs=False)  # shared, it writes to the array of the run before
         found.append({name: np.array(got[index]) for index, name in enumerate(order)})
     return found
 

@@ -53,7 +53,7 @@ def read_from_outside(nodes: Sequence[onnx.NodeProto]) -> list[str]:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 body = attribute.g
-                own = {value.name for value in (*body.input, *body.initializer)}
+                own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
                 produced = {name for inner in body.node for name in inner.output}
                 outputs = [value.name for value in body.output if value.name not in produced]
                 names += [name for name in (*read_from_outside(body.node), *outputs) if name not in own]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 from fewbits.engines import ENGINES
 from fewbits.errors import EngineError
 from fewbits.graph.files import save_onnx
-from fewbits.measurement import memory
 from fewbits.measurement.memory import measure_memory, peak_rss_bytes
 from fewbits.measurement.records import Subject
 from models import network
@@ -55,38 +53,6 @@ def test_what_cannot_run_is_an_engine_error(what: str, models: dict[str, Path], 
     with pytest.raises(EngineError) as caught:
         measure_memory(subject)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("child", "says"),
-    [
-        ("import os; os.abort()", r"onnxruntime brought its process down \(signal 6\)"),
-        ("import os; os._exit(9)", r"brought its process down \(exit code 9\)"),
-        ("pass", "brought its process down"),
-        ("import time; time.sleep(100)", "did not finish"),
-        ("print('a library says hello')", "brought its process down"),
-        ('print(\'{"error": "no memory"}\')', "no memory"),
-    ],
-)
-def test_a_crash_or_a_hang_of_the_other_process_is_an_engine_error(
-    monkeypatch: pytest.MonkeyPatch, child: str, says: str
-) -> None:
-    run = subprocess.run
-
-    def other(command: list[str], **options: object) -> object:
-        return run([command[0], "-c", child], **{**options, "timeout": 3})
-
-    monkeypatch.setattr(memory.subprocess, "run", other)
-    with pytest.raises(EngineError, match=says):
-        measure_memory(Subject("m", Path("m.onnx"), "onnxruntime"))
-
-
-def test_what_a_library_prints_first_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    run = subprocess.run
-    child = "print('hello'); print('{\"baseline\": 5, \"peak\": 7}')"
-    monkeypatch.setattr(memory.subprocess, "run", lambda command, **options: run([command[0], "-c", child], **options))
-    found = measure_memory(Subject("m", Path("m.onnx"), "onnxruntime"))
-    assert (found.baseline_bytes, found.peak_bytes) == (5, 7)
 
 
 def test_this_process_has_a_peak() -> None:

@@ -47,6 +47,16 @@ def test_shapes_and_order(text: str, constants: dict[str, Array], left: list[str
         assert found == left
 
 
+@pytest.mark.parametrize("reader", ["", "n = Not(m)"])
+@pytest.mark.parametrize("sizes", ["2,4,5", "N,4,5"])
+def test_the_mask_of_a_dropout_that_drops_nothing_is_spelt_out(sizes: str, reader: str) -> None:
+    out = "n" if reader else "m"
+    text = (
+        f"g (float[{sizes}] x) => (float[{sizes}] y, bool[{sizes}] {out}) {{ h, m = Dropout(x)  {reader}  y = Abs(h) }}"
+    )
+    assert "Dropout" not in exact(text, {"x": TWO})
+
+
 def run_shape(text: str, constants: dict[str, Array]) -> tuple[int, ...]:
     """The result's shape, to declare a rank."""
     proto = onnx.parser.parse_model(

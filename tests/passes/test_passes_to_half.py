@@ -123,6 +123,20 @@ def test_resize_scales_stay_fp32_and_its_data_does_not() -> None:
     agree(model, half, FP16_DB)
 
 
+@pytest.mark.parametrize("perm", [[1, 0, 2], [1, 2, 0], [1, 2, 0, 3], [1, 2, 3, 0]])
+@pytest.mark.parametrize("before", ["Identity(x)", "Concat<axis=1>(x, x)"])
+def test_sequences_turned_batch_first_before_a_layer_run_in_fp16(before: str, perm: list[int]) -> None:
+    """ONNX Runtime fuses the product with a transposition in FP16 to what crashes."""
+    sizes = (4, 2, 4, 4)[: len(perm)]
+    made = ",".join("ABCD"[: len(perm)])
+    model = network(
+        f"""g (float[{",".join(map(str, sizes))}] x) => (float[{made}] y) {{
+            c = {before}  t = Transpose<perm={perm}>(c)  y = MatMul(t, w) }}""",
+        w=(sizes[perm[-1]], 3),
+    )
+    agree(model, compute_fp16(model), 50)
+
+
 def test_values_that_are_needed_in_both_formats_are_cast_once() -> None:
     model = network(
         """g (float[1,6] x) => (float[1,6] y, float[1,6] z, float[1,6] v) {

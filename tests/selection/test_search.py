@@ -52,6 +52,9 @@ class Stand:
     def add(self, subject: Any) -> None:
         self.subjects[subject.name] = subject
 
+    def weigh(self) -> None:
+        """Nothing to weigh: these candidates are made up."""
+
     def quick_clock(self, names: list[str]) -> None:
         assert set(names) <= self.subjects.keys()
 

@@ -15,7 +15,7 @@ from fewbits.data import Dataset, Sample, Store
 from fewbits.engines import Arrays, Mode, Options, Profile, Session
 from fewbits.errors import EngineError, SampleError
 from fewbits.measurement.metrics import Top
-from fewbits.measurement.oracle import OracleCheck
+from fewbits.measurement.plain import Verdict
 from fewbits.measurement.records import Memory, Subject, Timing
 from fewbits.numerics.tensors import TensorSpec
 from fewbits.progress import Progress
@@ -135,7 +135,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str
         monkeypatch.setattr(sessions, "ENGINES", engine)
         monkeypatch.setattr(weighing, "ENGINES", engine)
         monkeypatch.setattr(weighing, "measure_memory", lambda _: Memory(1, 2))
-        monkeypatch.setattr(proving, "check_against_oracle", lambda *_: OracleCheck({}, 1))
+        monkeypatch.setattr(proving, "judge_plain", lambda *_: Verdict({}))
 
         def timed(latency: Mapping[str, Session], *_: object, seed: int, **__: object) -> dict[str, Timing]:
             noise = np.random.default_rng(seed).normal(1, 0.02, len(latency))

@@ -17,7 +17,7 @@ from fewbits.calibration.sizes import VARIES, Sizes, learn_sizes, unsized
 from fewbits.calibration.statistics import Statistics, ValueStatistics
 from fewbits.data import Sample
 from fewbits.engines import Engine, Options, Session
-from fewbits.errors import DataError
+from fewbits.errors import DataError, EngineError
 from fewbits.graph.taps import MAXIMUM, MINIMUM, OUTPUT, TapLayout, tapped
 from fewbits.numerics import Histogram
 
@@ -131,10 +131,14 @@ def _open(
         if not tappable:
             return None
         tapped_model, layout = tapped(model, tappable, density, sizes=sizes.known)
-        session = engine.compile(tapped_model, options)
-        if session.run(head[0].inputs)[OUTPUT].size == layout.size:
-            return _Probe(session, layout, left_out)
-        session.close()
+        try:
+            session = engine.compile(tapped_model, options)
+            if session.run(head[0].inputs)[OUTPUT].size == layout.size:
+                return _Probe(session, layout, left_out)
+            session.close()
+        except EngineError:  # values of unlike sizes were laid side by side, perhaps
+            if unsure is wanted:
+                raise
         if unsure is wanted:
             raise SizeError("the taps do not give what their sizes say")
         unsure = wanted

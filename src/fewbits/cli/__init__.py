@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 import click
 
 from fewbits import __version__
+from fewbits.cli.guard import guarded
 from fewbits.errors import FewbitsError
 
 # Verb → module with a click command of the same name.
@@ -25,6 +27,8 @@ VERBS = {
     "report": "fewbits.cli.report",
     "demo": "fewbits.cli.demo",
 }
+# Verbs that hand a foreign model to an engine in their own process.
+_GUARDED = ("calibrate", "convert", "inspect")
 # Said here as well, so that `fewbits --help` need not import the verbs.
 SUMMARIES = {
     "choose": "The main job: which formats should this model run in here?",
@@ -65,8 +69,18 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and leave with the exit code that tells how it went."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run the command line and leave with the exit code that tells how it went.
+
+    Args:
+        arguments: without them those of this process, whose work is then guarded. A program that calls this may have
+            threads, which would not be there in a forked process.
+    """
+    if arguments is None and sys.argv[1:2] and sys.argv[1] in _GUARDED:
+        sys.exit(guarded(partial(_run, sys.argv[1:])))
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+
+
+def _run(arguments: list[str]) -> int:
     try:
         code: Any = cli.main(args=arguments, prog_name="fewbits", standalone_mode=False)
     except FewbitsError as error:
@@ -92,4 +106,4 @@ def main(arguments: list[str] | None = None) -> None:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         click.echo(f"fewbits: a fault of fewbits itself: {text} - run again with --debug and report it", err=True)
         code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0

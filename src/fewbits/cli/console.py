@@ -19,6 +19,7 @@ from rich.progress import (
     Progress as Bar,
 )
 
+from fewbits.cli.guard import note_step
 from fewbits.progress import Progress
 
 _PLAIN_EVERY_S = 5.0
@@ -60,6 +61,8 @@ class ConsoleProgress(Progress):
         """Show where the work stands."""
         new = stage != self._stage
         self._stage = stage
+        if new:
+            note_step(stage)
         count = f"{done}/{total}" if total else ""
         if self._bar is not None:
             if new:

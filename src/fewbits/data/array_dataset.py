@@ -28,10 +28,6 @@ ONLY_INPUT = "x"
 _HELD_BYTES = 32 << 20
 
 
-# Bytes of a mapped array that may stay in memory.
-_HELD_BYTES = 32 << 20
-
-
 @dataclass(frozen=True, eq=False)
 class ArrayDataset(Dataset):
     """Rows of arrays [N, …], one array for each model input; ``labels`` is ``y`` [N] or [N, …] or None."""
@@ -54,7 +50,8 @@ class ArrayDataset(Dataset):
         """Row ``index``; raises SampleError for a value the input cannot hold."""
         name = self.sample_name(index)
         inputs = {
-            input_name: feed.feed(self.arrays[input_name][index], name=name) for input_name, feed in self.feeds.items()
+            input_name: feed.feed(np.asarray(self.arrays[input_name][index]), name=name)
+            for input_name, feed in self.feeds.items()
         }
         self._let_go(index)
         return Sample(name, inputs, self._target(index))
@@ -81,7 +78,7 @@ class ArrayDataset(Dataset):
 
     def _read_content_key(self, index: int) -> str:
         self._let_go(index)
-        return hash_arrays(*(self.arrays[name][index] for name in sorted(self.arrays)))
+        return hash_arrays(*(np.asarray(self.arrays[name][index]) for name in sorted(self.arrays)))
 
     def _let_go(self, index: int) -> None:
         """Every so many rows, give mapped pages back to the system, which would count them as this process's memory."""
@@ -154,7 +151,8 @@ def _plan(
     *,
     where: str,
 ) -> InputFeed:
-    if not shape or 0 in shape:
+    # Sizes of 0 within a sample are those of an input that has them, such as a cache that begins empty.
+    if not shape or shape[0] == 0 or (0 in shape and 0 not in spec.shape):
         raise DataError(f"{array} is empty: its shape is {shape}", where=where, fix="save [N, …] with N > 0")
     try:
         return plan_feed(array, shape[1:], dtype, spec, preprocess)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from fewbits.errors import DataError
 from fewbits.numerics.tensors import TensorSpec
 
-from .shapes import describe_input, describe_shape, is_float
+from .shapes import describe_input, describe_shape, has_batch, is_float
 
 Shape = tuple[int | None, ...]
 
@@ -28,6 +28,10 @@ def check_shape(shape: Shape, layout: str, spec: TensorSpec) -> None:
     """
     if len(spec.shape) != 4:
         raise DataError(f"{describe_input(spec)}, which is no image", fix="give arrays (.npz) or module:function")
+    if not has_batch(spec.shape):
+        sizes = ",".join("H" if size is None else str(size) for size in (1, *spec.shape[1:]))
+        fix = f"give it a batch of 1 with fewbits convert --input-shape {spec.name}:{sizes}"
+        raise DataError(f"{describe_input(spec)}, and images are fed one at a time", fix=fix)
     if all(have is None or want is None or have == want for have, want in zip(shape[1:], spec.shape[1:], strict=True)):
         return
     colours, height, width = split_axes(spec.shape, layout)

@@ -18,7 +18,7 @@ from .dataset import Dataset, hash_arrays
 from .feed import InputFeed, as_image, plan_feed
 from .preprocess import Preprocess
 from .sample import Sample
-from .shapes import describe_input, describe_shape
+from .shapes import describe_input, has_batch
 from .user_function import MAX_SAMPLES, Source, load_source
 
 _ITEM_ADVICE = "yield ({input name: array}, target), with None as target where there is none"
@@ -175,15 +175,15 @@ def open_user(
 
 
 def _row(array: NDArray[Any], spec: TensorSpec, name: str) -> NDArray[Any]:
-    """The sample without its batch axis, if it has one."""
+    """The sample without its batch axis, if it has one of 1; as it is where it is the whole of an input without."""
     if array.dtype.kind not in "biuf" and "float" not in array.dtype.name:
         raise DataError(f"{spec.name} holds {array.dtype}, not numbers", where=name)
-    if array.ndim != len(spec.shape):
+    if array.ndim != len(spec.shape) or not has_batch(spec.shape):
         return array
-    if array.shape[:1] != (1,):
+    if array.shape[0] != 1:
+        sizes = [str(size) for size in array.shape]
         raise DataError(
-            f"{describe_input(spec)}, {spec.name} is {describe_shape(array.shape)} with N = "
-            f"{array.shape[0] if array.shape else 0}",
+            f"{describe_input(spec)}, {spec.name} is [{','.join(sizes)}] with N = {sizes[0]}",
             where=name,
             fix="yield one sample at a time",
         )

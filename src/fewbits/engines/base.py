@@ -15,6 +15,13 @@ from fewbits.engines.capability import Capability
 from fewbits.errors import EngineError, InputError, UnsupportedError
 from fewbits.numerics.tensors import TensorSpec
 
+# Kernels that multiply and accumulate, by the names both engines have for them.
+_WORK = frozenset(
+    {"Convolution", "GroupConvolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention"}
+    | {"LSTMSequence", "LSTMCell", "GRUSequence", "GRUCell", "RNNSequence", "RNNCell"}
+    | {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "FusedMatMul"}
+    | {"LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention"}
+)
 Arrays = dict[str, NDArray[Any]]
 Mode = Literal["latency", "throughput"]
 _PROBE = """<ir_version: 8, opset_import: ["" : 17]> probe (float[1] x) => (float[1] y) { y = Relu(x) }"""
@@ -54,11 +61,17 @@ class Profile:
 
     ops: tuple[OpTime, ...]
 
-    def shares(self) -> dict[str, float]:
-        """Share of run time per format, largest first: {"i8": 0.9, "f32": 0.1}."""
-        total = sum(op.time_us for op in self.ops)
+    def shares(self, *, work: bool = False) -> dict[str, float]:
+        """Share of run time per format, largest first: {"i8": 0.9, "f32": 0.1}.
+
+        Args:
+            work: of the kernels that multiply and accumulate alone. Masks, pixels and positions are in 8 bits in any
+                model, and say nothing about what it computes in.
+        """
+        ops = [op for op in self.ops if op.op in _WORK or not work]
+        total = sum(op.time_us for op in ops)
         sums: dict[str, float] = {}
-        for op in self.ops:
+        for op in ops:
             sums[op.format] = sums.get(op.format, 0.0) + op.time_us
         ordered = sorted(sums.items(), key=lambda item: -item[1])
         return {name: time / total for name, time in ordered if time > 0} if total else {}

@@ -16,6 +16,8 @@ class Capability:
         activations: activations fused into the integer kernel before them.
         functions: functions of one value that have an integer kernel, for where both sides are quantized anyway.
         output_ops: operators whose integer kernel exists only where their output is quantized as well.
+        not_shared: of ``compute``, those that must stay in floating point where their result is a model output and is
+            read on inside the model.
         requantize_carries: operators that pass values through need Q/DQ on both sides.
         on_integers: of ``carries``, those the engine leaves in float between Q/DQ; they are written on the 8-bit
             numbers themselves.
@@ -33,6 +35,7 @@ class Capability:
     activations: frozenset[str] = frozenset()
     functions: frozenset[str] = frozenset()
     output_ops: frozenset[str] = frozenset()
+    not_shared: frozenset[str] = frozenset()
     requantize_carries: bool = False
     on_integers: frozenset[str] = frozenset()
     int32_bias: bool = False

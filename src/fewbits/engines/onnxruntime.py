@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -47,6 +48,11 @@ _TYPES = {
     "tensor(int16)": np.int16,
     "tensor(int32)": np.int32,
     "tensor(int64)": np.int64,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
+    "tensor(bfloat16)": ml_dtypes.bfloat16,
+    "tensor(string)": np.object_,
     "tensor(bool)": np.bool_,
 }
 _FORMATS = {"uint8": "i8", "int8": "i8", "float16": "f16", "bfloat16": "bf16", "float": "f32", "int64": "i64"}
@@ -193,5 +199,5 @@ def _first_line(error: Exception) -> str:
 
 
 def _spec(node: Any) -> TensorSpec:
-    shape = tuple(size if isinstance(size, int) else None for size in node.shape)
+    shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in node.shape)
     return TensorSpec(node.name, shape, np.dtype(_TYPES.get(node.type, np.float32)))

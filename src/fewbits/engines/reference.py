@@ -70,6 +70,8 @@ class _Session(Session):
     def run(self, inputs: Mapping[str, NDArray[Any]], slot: int = 0) -> Arrays:  # noqa: ARG002
         try:
             results = self._evaluator.run(None, dict(inputs))
+        except MemoryError as error:
+            raise EngineError("the reference evaluator needs more memory than there is for it") from error
         except Exception as error:
             raise EngineError(f"the reference evaluator cannot run it: {error}") from error
         return {spec.name: np.asarray(array) for spec, array in zip(self.outputs, results, strict=True)}

@@ -169,8 +169,3 @@ def quantized_values(model: ir.Model) -> dict[str, tuple[NDArray[np.generic], ND
         if scale is not None and zero is not None:
             found[node.inputs[0].name or ""] = (scale, zero)
     return found
-
-
-def is_quantized(model: ir.Model) -> bool:
-    """Whether the graph holds quantizers."""
-    return any(node.op_type in ("QuantizeLinear", "DequantizeLinear", "QLinearConv") for node in model.graph)

@@ -26,10 +26,10 @@ def is_constant(value: ir.Value | None) -> bool:
 
 
 def dims(value: ir.Value) -> tuple[int | None, ...] | None:
-    """The shape, None for a free size; None for an unknown rank."""
+    """The shape, None for a free size (some exporters write it as -1); None for an unknown rank."""
     if value.shape is None:
         return None
-    return tuple(size if isinstance(size, int) else None for size in value.shape)
+    return tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)
 
 
 def numel(value: ir.Value) -> int | None:
@@ -39,8 +39,10 @@ def numel(value: ir.Value) -> int | None:
 
 
 def is_float(value: ir.Value | None) -> bool:
-    """Whether the value is FP32 (of unknown type counts as FP32: shape inference may have stopped before it)."""
-    return value is not None and value.dtype in (None, ir.DataType.FLOAT)
+    """Whether the value is an FP32 tensor (of unknown type it counts as one: inference may have stopped before it)."""
+    if value is None or not isinstance(value.type, ir.TensorType | None):
+        return False
+    return value.dtype in (None, ir.DataType.FLOAT)
 
 
 def specs(values: Sequence[ir.Value]) -> tuple[TensorSpec, ...]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from fewbits.engines import Engine
-from fewbits.graph import qdq, queries
+from fewbits.graph import queries
+from fewbits.graph.quantized import is_quantized
 from fewbits.graph.queries import node_name
 from fewbits.inspection.records import Coverage
 from fewbits.quantization.placement import place
 from fewbits.quantization.recipe import Recipe
 
 
-def coverage(model: ir.Model, engine: Engine) -> Coverage:
-    """Place quantizers as ``calibrate`` would, and count the work that then runs in INT8."""
-    if qdq.is_quantized(model):
+def coverage(model: ir.Model, engine: Engine, *, quantized: bool = False) -> Coverage:
+    """Place quantizers as ``calibrate`` would, and count the work that then runs in INT8.
+
+    Args:
+        quantized: whether the model was quantized as it was given; simplified, it may not show it any more.
+    """
+    if quantized or is_quantized(model):
         return Coverage(engine.name, 0.0, 0, {}, "the model is quantized already")
     try:
         placement = place(model, Recipe(), engine.capability)

@@ -79,8 +79,8 @@ def run_all(source: ir.Model | Path, engine: Engine, feeds: Sequence[Arrays], *,
     session = engine.compile(source, Options(shapes=() if free else None))
     try:
         dtypes = {spec.name: spec.dtype for spec in session.inputs}
-        # A model with FP16 inputs takes the same numbers, rounded.
-        typed = [{name: array.astype(dtypes[name], copy=False) for name, array in feed.items()} for feed in feeds]
+        # A model with FP16 inputs takes the same numbers, rounded; one that reads less is fed less.
+        typed = ({n: array.astype(dtypes[n], copy=False) for n, array in feed.items() if n in dtypes} for feed in feeds)
         return [flat(session.run(feed)) for feed in typed]
     finally:
         session.close()
@@ -156,9 +156,14 @@ class Rounding:
         """Of this model."""
         return cls(max(len(model.graph), 1), longest_sum(model))
 
-    def least_sqnr_db(self, to: str) -> float:
-        """What is left at least, in dB: ``expected_db`` less the allowance."""
-        roundings = self.operators * (self.longest if to == "fp32" else 1)
+    def least_sqnr_db(self, to: str, *, alike: bool = False) -> float:
+        """What is left at least, in dB: ``expected_db`` less the allowance.
+
+        Args:
+            alike: terms may be alike; so are their roundings then, whose sum grows as their number, not as its root.
+        """
+        terms = self.longest if to == "fp32" else 1
+        roundings = self.operators * (terms**2 if alike else terms)
         expected = 20 * SIGNIFICANT_BITS[to] * math.log10(2) + 10 * math.log10(3) - 10 * math.log10(roundings)
         return max(expected - _ALLOWANCE_DB, _FLOOR_DB[to])
 

@@ -42,12 +42,24 @@ class Evaluation:
             DataError: the outputs are not what the metric judges.
         """
         for sample, mine, theirs in zip(samples, outputs, truth, strict=True):
-            self.evidence.append(metric.observe(mine, sample.target, theirs))
+            self.evidence.append(_observed(metric, sample, mine, theirs))
             if self.agreement is not None:
                 try:
                     self.agreement.append(_AGREEMENT.observe(mine, None, theirs))
                 except DataError:
                     self.agreement = None
+
+
+def _observed(metric: Metric, sample: Sample, mine: Arrays, theirs: Arrays) -> Evidence:
+    """The evidence of one sample; none of it is right where sizes that depend on the data came out otherwise."""
+    try:
+        return metric.observe(mine, sample.target, theirs)
+    except DataError:
+        same = mine.keys() == theirs.keys() and all(mine[name].shape == theirs[name].shape for name in theirs)
+        if same or not metric.needs_reference:
+            raise
+        metric.observe(theirs, sample.target, theirs)  # raises where it does not judge such outputs at all
+        return 0.0
 
 
 def evaluate(

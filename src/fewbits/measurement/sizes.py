@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -37,6 +38,8 @@ _IMAGES: Final = (
     (2, (7, 11)),
     (1, (1,)),
 )
+# Numbers in all inputs together, unless a model takes no fewer.
+_MOST_NUMBERS: Final = 4_000_000
 
 
 def choices(inputs: Sequence[ModelInput]) -> Iterator[Shapes]:
@@ -50,12 +53,17 @@ def choices(inputs: Sequence[ModelInput]) -> Iterator[Shapes]:
         return
     images = any(len(one.sizes) > 3 and any(not isinstance(s, int) for s in one.sizes[2:]) for one in inputs)
     known: list[Shapes] = []
+    most = max(_MOST_NUMBERS, 2 * _numbers(_assigned(inputs, 1, (1,), by_axis=True)))
     for by_axis in (True, False):
         for batch, others in _IMAGES if images else _LADDER:
             shapes = _assigned(inputs, batch, others, by_axis=by_axis)
-            if shapes not in known:
+            if shapes not in known and _numbers(shapes) <= most:
                 known.append(shapes)
                 yield shapes
+
+
+def _numbers(shapes: Shapes) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _assigned(inputs: Sequence[ModelInput], batch: int, others: tuple[int, ...], *, by_axis: bool) -> Shapes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 
 import onnx_ir as ir
 
@@ -20,9 +21,8 @@ def fix_shapes(model: ir.Model, texts: tuple[str, ...]) -> None:
     Raises:
         InputError: not of that form, no such input, or another rank.
     """
-    from onnx_ir.passes.common import ShapeInferencePass
-
     inputs = {value.name: value for value in model.graph.inputs}
+    shapes: dict[str, ir.Shape] = {}
     for text in texts:
         match = re.fullmatch(r"(.+):(\d+(?:,\d+)*)", text)
         if match is None:
@@ -45,9 +45,21 @@ def fix_shapes(model: ir.Model, texts: tuple[str, ...]) -> None:
             raise InputError(
                 f"'{text}' holds {math.prod(sizes)} numbers", where="--input-shape", fix=f"1 to {_MOST_NUMBERS}"
             )
-        inputs[name].shape = ir.Shape(sizes)
-    if not texts:
-        return
+        shapes[name] = ir.Shape(sizes)
+    if shapes:
+        take_shapes(model, shapes)
+
+
+def take_shapes(model: ir.Model, shapes: Mapping[str, ir.Shape]) -> None:
+    """Give inputs these shapes, by name, and infer all others anew.
+
+    Raises:
+        InputError: the model cannot take them.
+    """
+    from onnx_ir.passes.common import ShapeInferencePass
+
+    for value in model.graph.inputs:
+        value.shape = shapes.get(value.name or "", value.shape)
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
         for value in node.outputs:
             value.shape = None  # inferred for other sizes

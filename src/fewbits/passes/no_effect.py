@@ -21,7 +21,11 @@ def drop_no_effect(model: ir.Model) -> bool:
     """Take them out; whether there were any."""
     changed = False
     for node in list(ir.traversal.RecursiveGraphIterator(model.graph)):
-        if node.graph is None or node.domain not in ("", "ai.onnx") or any(v.uses() for v in node.outputs[1:]):
+        if node.graph is None or node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type == "Dropout" and len(node.outputs) > 1 and not _trains(node):
+            _spell_out_mask(node)
+        if any(v.uses() for v in node.outputs[1:]):
             continue
         if any(v.is_graph_output() for v in node.outputs[1:]):
             continue
@@ -88,6 +92,20 @@ def _trains(node: ir.Node) -> bool:
         return False
     known = queries.constant(mode)
     return known is None or bool(known.any())
+
+
+def _spell_out_mask(node: ir.Node) -> None:
+    """The mask of a Dropout that drops nothing is True everywhere."""
+    mask, graph = node.outputs[1], node.graph
+    if node.inputs[0] is None or not isinstance(graph, ir.Graph) or not (mask.uses() or mask.is_graph_output()):
+        return
+    size = ir.node("Shape", [node.inputs[0]])
+    filled = ir.node("ConstantOfShape", size.outputs, {"value": ir.tensor(np.array([True]))})
+    for made, name in ((size, "size"), (filled, "kept")):
+        made.outputs[0].name = f"{mask.name}_{name}"
+    filled.outputs[0].shape, filled.outputs[0].type = mask.shape, ir.TensorType(ir.DataType.BOOL)
+    graph.insert_before(node, [size, filled])
+    stand_in(mask, filled.outputs[0])
 
 
 def _whole(node: ir.Node) -> bool:

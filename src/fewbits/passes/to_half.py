@@ -80,6 +80,7 @@ def compute_fp16(model: ir.Model, *, keep: Collection[str] = (), guard: bool = T
     border = _Border(model)
     for node in list(model.graph):
         stays = node_name(node) in keep or (guard and any(_overflows(v) for v in node.inputs if v is not None))
+        stays = stays or _breaks_fusion(node)
         read, made = places(node, opset, () if stays else border.variables(node, opset))
         for owner, index, value in _reads(node):
             if owner is node and index in read:
@@ -97,6 +98,21 @@ def compute_fp16(model: ir.Model, *, keep: Collection[str] = (), guard: bool = T
             del model.graph.initializers[value.name or ""]
     NameFixPass()(model)
     return model
+
+
+def _breaks_fusion(node: ir.Node) -> bool:
+    """Whether ONNX Runtime (1.32) crashes while it fuses this Transpose, in FP16, with the matrix product behind it.
+
+    It does where the first axis becomes the last but one, or the last, and the others keep their order: sequences that
+    are turned batch first before a linear layer.
+    """
+    perm = node.attributes.get("perm")
+    if node.op_type != "Transpose" or perm is None or len(axes := list(perm.as_ints())) < 3:
+        return False
+    last = len(axes) - 1
+    if axes not in ([*range(1, last), 0, last], [*range(1, last + 1), 0]):
+        return False
+    return any(use.node.op_type == "MatMul" and use.idx == 0 for use in node.outputs[0].uses())
 
 
 class _Border:

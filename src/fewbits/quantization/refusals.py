@@ -38,6 +38,8 @@ def why_float(node: ir.Node, recipe: Recipe, capability: Capability) -> str | No
         return f"the engine has no integer kernel for {node.op_type}"
     if not queries.is_float(node.inputs[0]):
         return "its input is not FP32"
+    if node.op_type in capability.not_shared and node.outputs[0].is_graph_output() and node.outputs[0].uses():
+        return "its result is a model output and is read on; the integer kernel hands on other numbers with free sizes"
     reason = _activations(node, capability) if multiplies_activations(node) else _weights(node, capability)
     if reason is not None:
         return reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,19 +12,24 @@ import onnx_ir as ir
 
 from fewbits.calibration.collect import fingerprint as model_fingerprint
 from fewbits.data import Dataset
-from fewbits.engines import Engine, Options
+from fewbits.engines import TRIALS, Engine, Options
+from fewbits.frontends.identify import identify
+from fewbits.frontends.kinds import Kind
 from fewbits.measurement.metrics import Metric
 from fewbits.measurement.records import Subject
 from fewbits.quantization.recipe import Recipe
 from fewbits.selection.records import FORMATS, Budget, Candidate
 
 # What the entries of a journal hold; one that holds something else is not gone on with.
-_ENTRIES = "2"
+_ENTRIES = "3"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be done: the model as read and as simplified, the data, the budget, and where results go."""
+    """What is to be done: the model as read and as simplified, the data, the budget, and where results go.
+
+    ``lacking`` says of engines why they do not run the model; ``trials`` is the engine that variants are compared on.
+    """
 
     path: Path
     original: ir.Model
@@ -43,6 +48,13 @@ class Job:
     seed: int = 0
     time_budget_s: float | None = None
     resume: bool = False
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    trials: Engine = TRIALS
+
+    @property
+    def given(self) -> Path | None:
+        """The file that was given, untouched, where ONNX Runtime reads such files."""
+        return self.path if identify(self.path) is Kind.ONNX and self.path.suffix.lower() == ".onnx" else None
 
     @property
     def options(self) -> Options:
@@ -68,6 +80,8 @@ class Job:
             str(self.threads),
             str(self.seed),
             ",".join(self.formats),
+            self.trials.name,
+            *sorted(self.lacking),
             *[f"{engine.name} {engine.version}" for engine in asked],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -11,7 +12,7 @@ from fewbits.data import Sample
 from fewbits.engines import Arrays, Mode, Session
 from fewbits.errors import EngineError
 from fewbits.measurement.evaluate import answers
-from fewbits.measurement.oracle import check_against_oracle
+from fewbits.measurement.plain import judge_plain
 from fewbits.numerics import NoiseSum
 from fewbits.selection.known import MODES, Known
 from fewbits.selection.sessions import Sessions
@@ -24,21 +25,39 @@ _NOTHING = 1e-6
 
 
 def prove_fp32(
-    known: Known, sessions: Sessions, model: ir.Model, sample: Sample, names: Sequence[str], mode: Mode
+    known: Known,
+    sessions: Sessions,
+    model: ir.Model,
+    original: ir.Model | Path,
+    samples: Sequence[Sample],
+    names: Sequence[str],
+    mode: Mode,
 ) -> None:
-    """FP32 must compute what the model says before anything is compared; ``mode`` is the one that decides."""
+    """FP32 must compute what the model says before anything is compared; ``mode`` is the one that decides.
+
+    Args:
+        original: the file that was given, where ONNX Runtime reads such files; else the model as it was read.
+    """
     todo = [name for name in names if known.journal.get("fp32", name) is None]
     if todo:
-        known.progress.step("checking FP32 against the ONNX reference evaluator")
+        known.progress.step("checking FP32")
         opened = sessions.open((name, mode) for name in todo for mode in MODES)
+        todo = [name for name in todo if name not in known.failures]
+        labelled = {f"{name} {m}": session for (name, m), session in opened.items()}
+        engines = {f"{name} {m}": known.subjects[name].engine for name, m in opened}
         try:
-            faulty = check_against_oracle(model, {f"{n} {m}": s for (n, m), s in opened.items()}, [sample]).faulty()
+            verdict = judge_plain(model, original, labelled, engines, samples)
         except EngineError as error:
             known.progress.warn(f"FP32 could not be checked: {error}")
             return
+        for note in verdict.notes:
+            known.progress.warn(note)
         for name in todo:
-            known.journal.put("fp32", name, {m: faulty[f"{name} {m}"] for m in MODES if f"{name} {m}" in faulty})
+            found = {m: verdict.faulty[f"{name} {m}"] for m in MODES if f"{name} {m}" in verdict.faulty}
+            known.journal.put("fp32", name, found)
     for name in names:
+        if name in known.failures:
+            continue
         for wrong, sentence in known.journal.get("fp32", name).items():
             known.progress.warn(f"{name} in {wrong} mode {sentence}")
             if wrong == mode:

@@ -21,7 +21,7 @@ from fewbits.selection.job import Job
 from fewbits.selection.journal import MODEL, Journal
 from fewbits.selection.outcomes import outcomes_of
 from fewbits.selection.preflight import preflight
-from fewbits.selection.records import Decision
+from fewbits.selection.records import Decision, Failed
 from fewbits.selection.search import extend
 from fewbits.selection.trial import Trial
 from fewbits.selection.tuning import calibrate
@@ -37,6 +37,10 @@ def run(job: Job, progress: Progress) -> Decision:
     start = time.monotonic()
     asked, host = having(job.engine, job.device), detect()
     wanted, refused = candidates(asked, job.formats, job.device, job.recipe, impossible(job.device, host))
+    failed = [
+        Failed(candidate, job.lacking[candidate.engine]) for candidate in wanted if candidate.engine in job.lacking
+    ]
+    wanted = [candidate for candidate in wanted if candidate.engine not in job.lacking]
     make_folder(job.folder)
     journal = Journal(job.folder, job.fingerprint(asked), resume=job.resume)
     if few := too_few(job.model, job.metric, len(job.test), job.budget):
@@ -52,7 +56,7 @@ def run(job: Job, progress: Progress) -> Decision:
     trial = _trial(job, yard.built, journal, progress, start - spent)
     try:
         trial.weigh()
-        trial.settle(job.original)
+        trial.settle(job.original, job.given)
         trial.measure()
         found = extend(yard, trial, tuning, progress) if tuning else {}
         trial.measure()
@@ -67,7 +71,7 @@ def run(job: Job, progress: Progress) -> Decision:
         progress.warn(f"the time budget left time for {short} of {len(job.test)} test samples")
     if journal.added:
         journal.put("time", "spent", spent + time.monotonic() - start)
-    outcomes = outcomes_of(trial, yard.built, refused)
+    outcomes = [*outcomes_of(trial, yard.built, refused), *failed]
     verdict = decide(outcomes, job.budget)
     return Decision(
         model=str(job.path),

@@ -134,6 +134,7 @@ class Search:
         self._progress.step(f"trying {candidate.name}")
         if candidate.name not in self._trial.known.subjects:
             self._trial.add(self._yard.build(candidate, tuned).subject(self._job))
+            self._trial.weigh()  # in a process of its own, before it is compiled in this one
         self._trial.quick_clock([candidate.name])
         return candidate.name in self._trial.known.alive() and self._inside(candidate.name)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from fewbits.devices.host import free_bytes
 from fewbits.engines import ENGINES, Mode, Session
 from fewbits.errors import EngineError, UnsupportedError
 from fewbits.selection.known import Known
@@ -21,7 +21,7 @@ class Sessions:
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self._room = _free_bytes() // 2
+        self._room = free_bytes() // 2
         self._open: dict[Key, Session] = {}
 
     def open(self, wanted: Iterable[Key]) -> dict[Key, Session]:
@@ -84,10 +84,3 @@ class Sessions:
         if self._known.journal.get("settings", key) is None:
             self._known.journal.put("settings", key, dict(session.settings))
         return session
-
-
-def _free_bytes() -> int:
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return 4 << 30

@@ -6,9 +6,11 @@ those that may be chosen, fastest first, and more rounds for those that are clos
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -16,6 +18,7 @@ from fewbits.data import Sample, Store
 from fewbits.errors import DataError, EngineError
 from fewbits.measurement.interval import Drop
 from fewbits.measurement.metrics import Metric
+from fewbits.measurement.plain import SAMPLES
 from fewbits.measurement.records import Measurement, Subject, Timing
 from fewbits.progress import Progress
 from fewbits.selection import clocking, proving, weighing
@@ -116,13 +119,20 @@ class Trial:
         """Peak memory of all; whoever crashes is out."""
         weighing.weigh(self.known, self.known.alive())
 
-    def settle(self, model: ir.Model, names: Iterable[str] | None = None) -> str:
+    def settle(
+        self, model: ir.Model, original: ir.Model | Path | None = None, names: Iterable[str] | None = None
+    ) -> str:
         """The reference: the fastest FP32 subject that computes what the model says; its name.
+
+        Args:
+            original: the file the model was read from, where ONNX Runtime reads it too.
 
         Raises:
             EngineError: FP32 runs on no engine.
         """
-        proving.prove_fp32(self.known, self._sessions, model, self._sample(), self._plain_alive(), self.mode)
+        proving.prove_fp32(
+            self.known, self._sessions, model, original or model, self._first(SAMPLES), self._plain_alive(), self.mode
+        )
         weighing.look_inside(self.known, self._plain_alive(), self._sample())
         self.quick_clock(names)
         plain = self._plain_alive()
@@ -269,8 +279,11 @@ class Trial:
             raise RuntimeError("no reference is settled yet")
         return self._judge
 
+    def _first(self, count: int) -> list[Sample]:
+        found = [sample for _, sample in itertools.islice(self.data.between(0, len(self.data)), count)]
+        if not found:
+            raise DataError("no test sample could be read", where=self.data.dataset.name)
+        return found
+
     def _sample(self) -> Sample:
-        try:
-            return next(self.data.between(0, len(self.data)))[1]
-        except StopIteration:
-            raise DataError("no test sample could be read", where=self.data.dataset.name) from None
+        return self._first(1)[0]

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics
 from fewbits.data import Sample, first, stream
-from fewbits.engines import TRIALS, Engine, Options
+from fewbits.engines import Engine, Options
 from fewbits.progress import Progress
 from fewbits.quantization.corrections import CORRECTION_SAMPLES
 from fewbits.quantization.placement import values_to_watch
@@ -48,7 +48,7 @@ def calibrate(job: Job, needed: Sequence[Engine], journal: Journal, progress: Pr
     names = values_to_watch(job.model, job.recipe, [engine.capability for engine in needed])
     samples: list[Sample] = []
     options = Options(threads=job.threads)
-    truth = Truth(job.model, TRIALS, options)
+    truth = Truth(job.model, job.trials, options)
 
     def watch(model: ir.Model, keep: int = 0) -> Statistics:
         return gather(model, names, job.calibration, needed[0], job.options, progress, samples, keep, truth.begin)
@@ -60,7 +60,7 @@ def calibrate(job: Job, needed: Sequence[Engine], journal: Journal, progress: Pr
         statistics = watch(job.model, samples_needed(job.recipe))
         statistics.save(path)
         journal.put("statistics", "done", True)
-    bench = Bench(TRIALS, options, samples, watch, progress, truth)
+    bench = Bench(job.trials, options, samples, watch, progress, truth)
     return Tuning(job, {engine.name: _tune(job, engine, statistics, bench, journal) for engine in needed}, bench)
 
 

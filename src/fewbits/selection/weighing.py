@@ -14,6 +14,10 @@ from fewbits.measurement.memory import measure_memory
 from fewbits.measurement.records import Memory, Subject
 from fewbits.selection.known import Known
 
+# Shares of time, not times, are wanted.
+_PROFILED_RUNS = 8
+_LOW, _MOST_LOW = ("bf16", "f16", "i8"), 0.02
+
 
 def weigh(known: Known, names: Sequence[str]) -> None:
     """Peak memory, each in a process of its own, as many side by side as there are cores.
@@ -46,22 +50,24 @@ def look_inside(known: Known, names: Sequence[str], sample: Sample) -> None:
     """The formats each subject's kernels computed in, from the engine's own profile; FP32 must be FP32."""
     for index, name in enumerate(names):
         known.progress.step("profile", index, len(names))
-        shares = known.journal.get("executed", name)
-        if shares is None:
-            subject = known.subjects[name]
-            try:
-                profile = ENGINES[subject.engine].profile(
-                    subject.path, subject.options("latency"), dict(sample.inputs), runs=_PROFILED_RUNS
-                )
-                shares = profile.shares()
-            except FewbitsError as error:
-                known.progress.warn(f"{name}: no profile: {error}")
-                shares = {}
-            known.journal.put("executed", name, shares)
-        known.executed[name] = shares
-        if name.endswith("-fp32") and (low := shares.keys() & {"bf16", "f16", "i8"}):
-            known.failures[name] = f"FP32 was asked for, but the engine executed {', '.join(sorted(low))}"
+        found = known.journal.get("executed", name)
+        if found is None:
+            found = _executed(known, name, sample)
+            known.journal.put("executed", name, found)
+        known.executed[name] = found["shares"]
+        low = {word: share for word, share in found["work"].items() if word in _LOW}
+        if name.endswith("-fp32") and sum(low.values()) > _MOST_LOW:
+            said = ", ".join(f"{share:.0%} in {word}" for word, share in low.items())
+            known.failures[name] = f"FP32 was asked for, but the engine executed its products {said}"
 
 
-# Shares of time, not times, are wanted.
-_PROFILED_RUNS = 8
+def _executed(known: Known, name: str, sample: Sample) -> dict[str, dict[str, float]]:
+    subject = known.subjects[name]
+    try:
+        profile = ENGINES[subject.engine].profile(
+            subject.path, subject.options("latency"), dict(sample.inputs), runs=_PROFILED_RUNS
+        )
+    except FewbitsError as error:
+        known.progress.warn(f"{name}: no profile: {error}")
+        return {"shares": {}, "work": {}}
+    return {"shares": profile.shares(), "work": profile.shares(work=True)}

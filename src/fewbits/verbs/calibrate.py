@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import onnx_ir as ir
 
 from fewbits.calibration.collect import fingerprint
-from fewbits.calibration.gather import gather
 from fewbits.calibration.statistics import Statistics, check_method
-from fewbits.data import Dataset, Sample, first, stream, take
-from fewbits.engines import ENGINES, TRIALS, Engine, Options, named
+from fewbits.data import first, stream, take
+from fewbits.engines import ENGINES, Engine, Options, named
 from fewbits.engines.ir_file import save_ir
 from fewbits.errors import EngineError, InputError
 from fewbits.files import check_place, whole_folder, write_text
@@ -28,11 +26,10 @@ from fewbits.progress import Progress
 from fewbits.quantization.placement import values_to_watch
 from fewbits.quantization.recipe import Recipe, Rule, corrections
 from fewbits.quantization.records import Calibrated
-from fewbits.quantization.truth import Truth
-from fewbits.quantization.tune import Bench, Tuned, build, samples_needed, tune
+from fewbits.quantization.tune import Tuned, build, samples_needed
+from fewbits.verbs.calibration_run import CalibrationRun
 from fewbits.verbs.inputs import (
     DataOptions,
-    about,
     check_kept,
     check_model,
     open_model,
@@ -77,9 +74,8 @@ def calibrate(
 
     Raises:
         InputError: the model, the data or an option is wrong, ``out`` cannot be written, or the engines it is for do
-            not compute what the model says.
+            not run it, or do not compute what it says.
         UselessModelError: the INT8 model computes something else than the FP32 model; nothing is written.
-        EngineError: no engine runs the model.
     """
     start = time.monotonic()
     progress = progress or Progress()
@@ -89,8 +85,8 @@ def calibrate(
     target, where = _target(out, engine), place("all", device)
     check_kept(out, source)
     loaded = open_model(source, progress)
-    check_model(loaded, source.path)
     refuse_quantized(loaded, source.path)
+    check_model(loaded, source.path, data, progress)
     check_place(out)
     simple = simplify(loaded)
     if ir_version is not None:
@@ -106,8 +102,8 @@ def calibrate(
         names = list(dict.fromkeys([*names, *values_to_state(simple)]))
     wanted = [target] if out.suffix == ".xml" else [e for e in named(engine) if e in where.engines] or [target]
     standing = begin_standard(source.path, simple, judged, [*dict.fromkeys([*where.engines[:1], *wanted])], options)
-    work = _Work(simple, names, dataset, where.engines, options, progress, standing)
-    with about(source.path):
+    work = CalibrationRun(simple, names, dataset, where.engines, options, progress, standing)
+    with _engines_refusals(source.path):
         known = _read(simple, names, statistics, progress)
         if known is None:
             known = work.collect(samples_needed(recipe))
@@ -117,9 +113,8 @@ def calibrate(
             work.samples = first(stream(dataset, workers=2), samples_needed(recipe))
         standard = standing.result()
         wanted = _usable(wanted, standard, out, progress)
-    with no_collections():
-        with about(source.path):
-            tuned = tune(simple, known, recipe, target, work.bench())
+    with no_collections(), _engines_refusals(source.path):
+        tuned = work.tune(known, recipe, target)
 
         def why() -> tuple[str, str]:
             runner = work.fast_engine()
@@ -146,66 +141,14 @@ def calibrate(
     )
 
 
-@dataclass
-class _Work:
-    """One pass over the samples, and the bench that variants are tried on."""
-
-    model: ir.Model
-    names: Sequence[str]
-    dataset: Dataset
-    engines: Sequence[Engine]
-    options: Options
-    progress: Progress
-    standard: Future[Standard]
-    samples: list[Sample] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._runner = self.engines[0]
-        self._bench_options = Options(threads=self.options.threads)
-        self._truth = Truth(self.model, TRIALS, self._bench_options)
-
-    def collect(self, keep: int) -> Statistics:
-        """Statistics from the first engine that runs the model and computes what it says.
-
-        Raises:
-            EngineError: none does.
-        """
-        failures: list[EngineError] = []
-        for engine in self.engines:
-            self._runner = engine
-            self.samples.clear()
-            try:
-                found = self._watch(self.model, keep)
-            except EngineError as error:
-                failures.append(error)
-                continue
-            if engine.name not in self.standard.result().out:
-                return found
-        raise failures[0] if failures else EngineError("no engine here computes what the model says")
-
-    def bench(self) -> Bench:
-        """What variants are tried on."""
-        runner = self.fast_engine()
-        truth = self._truth if runner is TRIALS else Truth(self.model, runner, self._bench_options)
-        return Bench(runner, self._bench_options, self.samples, self._watch, self.progress, truth)
-
-    def fast_engine(self) -> Engine:
-        """The engine that loads quickest, of those that compute what the model says."""
-        out = self.standard.result().out
-        return next((engine for engine in (TRIALS, *self.engines) if engine.name not in out), TRIALS)
-
-    def _watch(self, subject: ir.Model, keep: int = 0) -> Statistics:
-        return gather(
-            subject,
-            self.names,
-            self.dataset,
-            self._runner,
-            self.options,
-            self.progress,
-            self.samples,
-            keep,
-            self._truth.begin,
-        )
+@contextlib.contextmanager
+def _engines_refusals(path: Path) -> Iterator[None]:
+    """A model that the engines refuse is the person's input, not a fault of fewbits."""
+    try:
+        yield
+    except EngineError as error:
+        fix = error.fix or "choose the other engine with --engine, or keep layers in float (--keep-float)"
+        raise InputError(error.what, where=error.where or str(path), fix=fix) from error
 
 
 def _recipe(

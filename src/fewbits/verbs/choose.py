@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fewbits import __version__
-from fewbits.engines import TRIALS
+from fewbits.data import stream
+from fewbits.engines import TRIALS, Options
 from fewbits.errors import InputError
 from fewbits.files import write_text
 from fewbits.frontends.source import Source
@@ -37,6 +38,7 @@ from fewbits.verbs.inputs import (
     refuse_quantized,
 )
 from fewbits.verbs.place import check_formats, emulated, place
+from fewbits.verbs.running import running
 from fewbits.verbs.sanity import check_fp32
 
 
@@ -83,15 +85,20 @@ def choose(
     check_formats(where.device, formats)
     source = Source.of(model)
     loaded = open_model(source, progress)
-    check_model(loaded, source.path)
     refuse_quantized(loaded, source.path)
+    check_model(loaded, source.path, data, progress)
     _keep_inputs(Path(out), (*source.files, data.data, data.calibration_data, data.preprocess))
     inputs, outputs = queries.specs(loaded.graph.inputs), queries.specs(loaded.graph.outputs)
     test, calibration = open_both(data, inputs, progress)
     metric = choose_metric(data, test, inputs, outputs)
-    check_metric(metric, loaded, test, source.path)
+    progress.step("trying the model")
+    how = Options(where.device, threads=threads, extra=where.extra)
+    runs = running(loaded, source.path, where.engines, how, next(iter(stream(test, workers=1))))
+    for name, why in runs.lacking.items():
+        progress.warn(f"{name} does not run this model: {why}")
+    check_metric(metric, loaded, test, source.path, runs.trials)
     with about(source.path):
-        check_fp32(loaded, test, metric, data.seed, progress, time_budget_s)
+        check_fp32(loaded, test, metric, data.seed, progress, time_budget_s, runs.trials)
     job = Job(
         path=source.path,
         original=loaded,
@@ -110,6 +117,8 @@ def choose(
         seed=data.seed,
         time_budget_s=time_budget_s,
         resume=resume,
+        lacking=runs.lacking,
+        trials=runs.trials,
     )
     again = command_line(
         "choose",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fewbits.data import stream, take
-from fewbits.engines import Options
+from fewbits.engines import TRIALS, Options
 from fewbits.errors import InputError
 from fewbits.files import check_place
 from fewbits.frontends.source import Source
@@ -17,6 +17,7 @@ from fewbits.progress import Progress
 from fewbits.report.page import write_comparison
 from fewbits.verbs.inputs import DataOptions, about, check_model, open_model, open_test_data
 from fewbits.verbs.place import place
+from fewbits.verbs.running import running
 
 _DEFAULT_SAMPLES = 16
 
@@ -48,8 +49,8 @@ def compare(
     where = place("all", device)
     one, two = Source.of(reference), Source.of(other)
     base, version = (open_model(source, progress) for source in (one, two))
-    check_model(base, one.path)
-    check_model(version, two.path)
+    check_model(base, one.path, data, progress)
+    check_model(version, two.path, data, Progress())
     base, version = simplify(base), simplify(version)
     inputs = queries.specs(base.graph.inputs)
     if [(s.name, s.single) for s in queries.specs(version.graph.inputs)] != [(s.name, s.single) for s in inputs]:
@@ -60,12 +61,16 @@ def compare(
     shared = shared_values(base, version)
     if not shared:
         raise InputError("the models have no activation in common", where=str(two.path))
-    # Where several engines have the device, ONNX Runtime is first choice: it gives every value as the file names it.
-    engine, options = sorted(where.engines, key=lambda e: e.name != "onnxruntime")[0], Options(where.device)
+    options, sample = Options(where.device), next(iter(stream(dataset, workers=1)))
+    wide = with_outputs(base, [value.name for value in shared]), with_outputs(version, [v.other for v in shared])
+    able = running(wide[0], one.path, where.engines, options, sample).able
+    able = running(wide[1], two.path, able, options, sample).able
+    # Where several engines run both, ONNX Runtime is first choice: it gives every value as the file names it.
+    engine = sorted(able, key=lambda e: e.name != TRIALS.name)[0]
     with about(one.path):
-        expecting = engine.compile(with_outputs(base, [value.name for value in shared]), options)
+        expecting = engine.compile(wide[0], options)
     with about(two.path):
-        getting = engine.compile(with_outputs(version, [value.other for value in shared]), options)
+        getting = engine.compile(wide[1], options)
     rows, count = compare_values(
         base,
         shared,

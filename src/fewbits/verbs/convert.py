@@ -30,7 +30,8 @@ from fewbits.passes.half_io import half_io
 from fewbits.passes.to_half import compute_fp16, overflowing, store_half
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, about, check_kept, open_model, open_test_data
-from fewbits.verbs.proof import Made, RewriteError, prove
+from fewbits.verbs.made import Made, RewriteError
+from fewbits.verbs.proof import prove
 from fewbits.verbs.target import resolve
 
 _DATA_SAMPLES = 8
@@ -98,7 +99,7 @@ def convert(
     except EngineError as error:
         if input_shapes:
             raise InputError(error.what, where="--input-shape", fix="give sizes this model can take") from error
-        raise
+        raise InputError(error.what, where=str(source.path), fix="export it again") from error
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,18 @@ import onnx_ir as ir
 
 from fewbits import frontends
 from fewbits.data import Dataset, Preprocess, check_labels, open_dataset, overlap, split, stream, take
-from fewbits.engines import ENGINES, Options
+from fewbits.engines import TRIALS, Engine, Options
 from fewbits.errors import DataError, EngineError, InputError, ModelError
 from fewbits.frontends.source import Source
-from fewbits.graph import qdq, queries
+from fewbits.graph import queries
+from fewbits.graph.quantized import quantized_node
 from fewbits.measurement.metrics import Metric, classes, metric
 from fewbits.numerics.tensors import TensorSpec
+from fewbits.passes.fix_shapes import take_shapes
 from fewbits.progress import Progress
 
 DEFAULT_CALIBRATION = 300
+_NO_NUMBERS = (ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
 
 
 @dataclass(frozen=True)
@@ -128,28 +131,89 @@ def open_both(options: DataOptions, inputs: Sequence[TensorSpec], progress: Prog
     return test, calibration
 
 
-def check_model(model: ir.Model, path: str | Path) -> None:
-    """Whether the model can be fed one sample at a time.
+def check_model(
+    model: ir.Model, path: str | Path, data: DataOptions | None = None, progress: Progress | None = None
+) -> None:
+    """Whether the model can be fed one sample at a time; sizes besides the batch that it leaves free become the data's.
+
+    Args:
+        data: what it will be fed with. Without it free sizes are refused.
 
     Raises:
-        ModelError: no inputs, a batch fixed to more than one, or sizes that are only known when it runs.
+        ModelError: no inputs, inputs that are no tensors of numbers, or sizes that differ from sample to sample.
+        DataError: sizes have to be taken from the data, and it cannot be read or does not fit the model.
     """
+    check_tensors(model, path)
+    inputs = queries.specs(model.graph.inputs)
+    free = [spec for spec in inputs if None in spec.shape[1:]]
+    if data is not None and data.data is not None and any(None in spec.shape for spec in inputs):
+        _take_sizes(model, path, data, progress or Progress())
+    elif free:
+        what = f"input {free[0].name} has free sizes besides the batch"
+        raise ModelError(what, where=str(path), fix=_fix_sizes(free[0]))
+
+
+def check_tensors(model: ir.Model, path: str | Path) -> None:
+    """Raise ``ModelError`` unless the model takes and gives tensors of numbers, and has an input."""
     if not model.graph.inputs:
         raise ModelError(
             "it has no input, so there is nothing to feed", where=str(path), fix="export it with its inputs"
         )
-    for spec in queries.specs(model.graph.inputs):
-        sizes = ",".join("1" if i == 0 else str(size or "N") for i, size in enumerate(spec.shape))
-        fix = f"fix its sizes with fewbits convert --input-shape {spec.name}:{sizes}"
-        if spec.shape and spec.shape[0] not in (None, 1):
-            what = f"input {spec.name} has a batch of {spec.shape[0]}, and fewbits runs one sample at a time"
-            raise ModelError(what, where=str(path), fix=fix)
-        if None in spec.shape[1:]:
-            raise ModelError(f"input {spec.name} has free sizes besides the batch", where=str(path), fix=fix)
+    for word, values in (("input", model.graph.inputs), ("output", model.graph.outputs)):
+        for value in values:
+            what = ""
+            if value.type is not None and not isinstance(value.type, ir.TensorType):
+                kind = type(value.type).__name__.removesuffix("Type").lower()
+                what = f"is {'an' if kind.startswith('o') else 'a'} {kind}"
+            elif value.dtype in _NO_NUMBERS:
+                what = f"holds {value.dtype.name.lower()} values"
+            elif value.shape is None and word == "input":
+                what = "has no rank"
+            if what:
+                raise ModelError(
+                    f"{word} {value.name} {what}, and fewbits works with tensors of real numbers",
+                    where=str(path),
+                    fix="export the part of the model between tensors of numbers",
+                )
 
 
-def check_metric(metric: Metric, model: ir.Model, dataset: Dataset, path: str | Path) -> None:
+def _take_sizes(model: ir.Model, path: str | Path, data: DataOptions, progress: Progress) -> None:
+    """Fix sizes that the model leaves free and the data has, and say so; a free batch that is fed one stays free."""
+    inputs = queries.specs(model.graph.inputs)
+    quiet = Progress()
+    dataset = open_test_data(data, inputs, quiet)
+    places = sorted({*range(min(len(dataset), 4)), len(dataset) // 2, len(dataset) - 1})
+    seen = [{name: array.shape for name, array in dataset.read(place).inputs.items()} for place in places]
+    shapes, said = {}, []
+    for value, spec in zip(model.graph.inputs, inputs, strict=True):
+        sizes = seen[0][spec.name]
+        if any(one[spec.name] != sizes for one in seen):
+            first, other = sizes, next(one[spec.name] for one in seen if one[spec.name] != sizes)
+            raise ModelError(
+                f"input {spec.name} has free sizes, and they differ between samples of {dataset.name}: "
+                f"{list(first)} and {list(other)}",
+                where=str(path),
+                fix=f"give all samples one size, or {_fix_sizes(spec)}",
+            )
+        batch = spec.shape[:1] == (None,) and sizes[:1] == (1,)
+        if None in spec.shape[1 if batch else 0 :]:
+            shapes[spec.name] = ir.Shape([value.shape[0] if batch and value.shape else sizes[0], *sizes[1:]])
+            said.append(f"{spec.name} [{','.join(['N' if batch else str(sizes[0]), *map(str, sizes[1:])])}]")
+    if shapes:
+        take_shapes(model, shapes)
+        progress.warn(f"free sizes of the model are fixed to those of {dataset.name} for this run: {', '.join(said)}")
+
+
+def _fix_sizes(spec: TensorSpec) -> str:
+    sizes = ",".join("1" if i == 0 else str(size or "N") for i, size in enumerate(spec.shape))
+    return f"fix its sizes with fewbits convert --input-shape {spec.name}:{sizes}"
+
+
+def check_metric(metric: Metric, model: ir.Model, dataset: Dataset, path: str | Path, engine: Engine = TRIALS) -> None:
     """Try the metric on one sample before any work is done for it.
+
+    Args:
+        engine: one that runs the model.
 
     Raises:
         DataError: the model's outputs or the targets are not what this metric judges.
@@ -157,7 +221,7 @@ def check_metric(metric: Metric, model: ir.Model, dataset: Dataset, path: str | 
     """
     sample = next(iter(stream(dataset, workers=1)))
     with about(path):
-        session = ENGINES["onnxruntime"].compile(model, Options())
+        session = engine.compile(model, Options())
         outputs = session.run(sample.inputs)
     try:
         metric.observe(outputs, sample.target, outputs)
@@ -179,9 +243,13 @@ def about(path: str | Path) -> Iterator[None]:
 
 
 def refuse_quantized(model: ir.Model, path: str | Path) -> None:
-    """Raise ``ModelError`` for a model that holds quantizers: there is nothing left to choose or calibrate."""
-    if qdq.is_quantized(model):
-        raise ModelError("this model is quantized already", where=str(path), fix="give the FP32 model, or measure it")
+    """Raise ``ModelError`` for a model a part of which is quantized: there is nothing left to choose or calibrate."""
+    if node := quantized_node(model):
+        raise ModelError(
+            f"this model is quantized already, as {node} shows",
+            where=str(path),
+            fix="give the FP32 model, or measure it",
+        )
 
 
 def _open(spec: str | Path, options: DataOptions, inputs: Sequence[TensorSpec], progress: Progress) -> Dataset:

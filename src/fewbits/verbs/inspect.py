@@ -11,7 +11,8 @@ from fewbits import hazards
 from fewbits.data import BadSamples, Sample, stream, take
 from fewbits.engines import ENGINES
 from fewbits.frontends.source import Source
-from fewbits.graph import qdq, queries
+from fewbits.graph import queries
+from fewbits.graph.quantized import is_quantized
 from fewbits.graph.vocabulary import vocabulary
 from fewbits.inspection.coverage import coverage
 from fewbits.inspection.facts import facts
@@ -41,13 +42,14 @@ def inspect(
     source = Source.of(model)
     path = source.path
     loaded = open_model(source, progress)
-    simple = simplify(loaded)
     samples = _samples(loaded, path, data, progress)
+    simple = simplify(loaded)
     given = bool(samples)
     inputs = queries.specs(simple.graph.inputs)
     if not given and not any(None in spec.shape[1:] or 0 in spec.shape for spec in inputs):
         samples = [Sample("random", random_feeds(inputs, vocabulary(simple), 1)[0])]
-    found = hazards.survey(simple, [] if qdq.is_quantized(simple) else samples, progress, given=given)
+    quantized = is_quantized(loaded)
+    found = hazards.survey(simple, [] if quantized else samples, progress, given=given)
     return Inspection(
         model=path,
         frontend=loaded.meta["frontend"],
@@ -56,7 +58,7 @@ def inspect(
         read_as=loaded.opset_imports.get("", 0),
         size_bytes=source.size_bytes,
         facts=facts(loaded),
-        coverage=tuple(coverage(simple, engine) for engine in ENGINES.values()),
+        coverage=tuple(coverage(simple, engine, quantized=quantized) for engine in ENGINES.values()),
         samples=len(samples) if given else 0,
         findings=found.findings,
         keep=tuple(name for node in simple.graph if (name := queries.node_name(node)) in found.keep),
@@ -70,7 +72,7 @@ def inspect(
 def _samples(model: ir.Model, path: Path, data: DataOptions | None, progress: Progress) -> list[Sample]:
     if data is None or data.data is None:
         return []
-    check_model(model, path)
+    check_model(model, path, data, progress)
     dataset = open_test_data(data, queries.specs(model.graph.inputs), progress)
     dataset = take(dataset, min(data.samples or RANGE_SAMPLES, len(dataset)), data.seed)
     bad = BadSamples()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from fewbits.engines import Engine, Options
+from fewbits.engines import Arrays, Engine, Options
 from fewbits.errors import EngineError, FewbitsError, InputError
 from fewbits.measurement.written import DOUBTFUL_DB, USELESS_DB, run_on
 from fewbits.numerics import OutputNoise, Yardstick, decibels
@@ -47,14 +48,7 @@ def judge(
     found: list[OutputNoise] = []
     for engine in engines:
         progress.step(f"running {file.name} in {engine.name}")
-        try:
-            outputs = run_on(file, engine, options, standard.samples)
-        except EngineError as error:
-            raise UselessModelError(
-                f"{engine.name} runs the FP32 model and not its INT8 version: {error.what}",
-                where=file.name,
-                fix="choose the other engine with --engine, or keep the layer in float (--keep-float)",
-            ) from error
+        outputs = _worst_run(file, engine, options, standard, yardstick)
         reached = yardstick.of_each_output(outputs, engine.name)
         found += reached
         worst = min(reached, key=lambda output: output.sqnr_db, default=None)
@@ -73,6 +67,19 @@ def judge(
         else:
             progress.warn(f"{said} - {fix}")
     return tuple(found)
+
+
+def _worst_run(file: Path, engine: Engine, options: Options, standard: Standard, yardstick: Yardstick) -> list[Arrays]:
+    """The outputs with sizes fixed to those of a sample, or as the file leaves them: engines use other kernels."""
+    try:
+        runs = [run_on(file, engine, replace(options, shapes=shapes), standard.samples) for shapes in ((), None)]
+    except EngineError as error:
+        raise UselessModelError(
+            f"{engine.name} runs the FP32 model and not its INT8 version: {error.what}",
+            where=file.name,
+            fix="choose the other engine with --engine, or keep the layer in float (--keep-float)",
+        ) from error
+    return min(runs, key=yardstick.worst_db)
 
 
 def _without_the_worst(ratios: np.ndarray, standard: Standard) -> tuple[float, str]:

@@ -11,12 +11,12 @@ import numpy as np
 from fewbits.data import BadSamples, stream, take
 from fewbits.devices.host import detect
 from fewbits.engines import ENGINES, Arrays, Session
-from fewbits.errors import EngineError, InputError
+from fewbits.errors import EngineError, InputError, ModelError
 from fewbits.frontends.source import Source
 from fewbits.measurement.evaluate import MODES_DIFFER, evaluate
 from fewbits.measurement.memory import measure_memory
 from fewbits.measurement.metrics import Agreement
-from fewbits.measurement.records import Accuracy, MeasuredModel, Measurement, Measurements, Subject
+from fewbits.measurement.records import Accuracy, MeasuredModel, Measurement, Measurements, Memory, Subject
 from fewbits.measurement.speed import time_sessions
 from fewbits.progress import Progress
 from fewbits.verbs.inputs import DataOptions, choose_metric, open_test_data
@@ -58,18 +58,16 @@ def measure(
         given = {
             subject: source
             for source in sources
-            for subject in subjects(source, engine, where, precision, threads, Path(name), progress)
+            for subject in subjects(source, engine, where, precision, threads, Path(name), progress, data)
         }
-        return Measurements(detect(), _measured(given, data, rounds, progress))
+        return Measurements(detect(), _measured(given, data, rounds, progress, alone=engine != "all"))
 
 
 def _measured(
-    given: Mapping[Subject, Source], data: DataOptions | None, rounds: int, progress: Progress
+    given: Mapping[Subject, Source], data: DataOptions | None, rounds: int, progress: Progress, *, alone: bool
 ) -> tuple[MeasuredModel, ...]:
-    everything, memory = tuple(given), {}
-    for index, subject in enumerate(everything):
-        progress.step("memory", index, len(everything))
-        memory[subject.name] = measure_memory(subject)
+    memory = _memory(tuple(given), progress, alone=alone)
+    everything = tuple(subject for subject in given if subject.name in memory)
     latency = {s.name: ENGINES[s.engine].compile(s.path, s.options("latency")) for s in everything}
     throughput = {s.name: ENGINES[s.engine].compile(s.path, s.options("throughput")) for s in everything}
     feeds = {name: _feed(session) for name, session in latency.items()}
@@ -100,6 +98,28 @@ def _measured(
         )
         found.append(MeasuredModel(subject, measurement, given[subject].path))
     return tuple(found)
+
+
+def _memory(everything: Sequence[Subject], progress: Progress, *, alone: bool) -> dict[str, Memory]:
+    """Each in a process of its own; of a model on several engines, one that does not run it is left out with a warning.
+
+    Raises:
+        EngineError: no engine runs the model, or not the one that was asked for.
+    """
+    found, failed = {}, {}
+    for index, subject in enumerate(everything):
+        progress.step("memory", index, len(everything))
+        try:
+            found[subject.name] = measure_memory(subject)
+        except EngineError as error:
+            failed[subject.name] = error
+    ran = {subject.path for subject in everything if subject.name in found}
+    for subject in everything:
+        if why := failed.get(subject.name):
+            if alone or subject.path not in ran:
+                raise ModelError(why.what, where=subject.name, fix=why.fix or "measure it on another engine")
+            progress.warn(f"{subject.name}: left out: {why}")
+    return found
 
 
 def _feed(session: Session) -> Arrays:

@@ -7,26 +7,22 @@ deviation is: that of the rewrites, of the format, or of the engine.
 
 from __future__ import annotations
 
-import contextlib
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import onnx_ir as ir
 
 from fewbits import frontends
 from fewbits.data import Sample
-from fewbits.engines import ENGINES, TRIALS, Arrays, Engine, Options
-from fewbits.errors import EngineError, FewbitsError, InputError, ModelError
-from fewbits.graph import queries
+from fewbits.engines import ENGINES, TRIALS, Arrays, Options
+from fewbits.errors import EngineError, InputError, ModelError
 from fewbits.graph.files import file_bytes
 from fewbits.measurement import feeds as kinds
 from fewbits.measurement.deviation import (
     Deviation,
-    Rounding,
-    is_rounding,
     noise_sums,
     run_all,
     worst_of,
@@ -34,56 +30,15 @@ from fewbits.measurement.deviation import (
 from fewbits.measurement.feeds import Case
 from fewbits.measurement.parting import parting
 from fewbits.measurement.truth import Plan, Truth, truths
-from fewbits.numerics import NoiseSum
 from fewbits.passes.rounded import rounded
 from fewbits.progress import Progress
+from fewbits.verbs import made as made_file
+from fewbits.verbs.deviation_judge import DeviationJudge
+from fewbits.verbs.made import ConversionError, Made, RewriteError
 
-# An FP16 file whose FP32 twin, with a rounding behind every operator, is not run any more; nor are rewrites on their
-# own before a file in 16 bits is.
-MOST_BYTES = 1 << 29
 # All inner values of all cases are held at once to tell where engines part.
 _MOST_COMPARED_BYTES: Final = 100_000_000
-_SEEDS: Final = (0, 1)
 _FIXES: Final = {"fp16": "convert to bf16 or fp32", "bf16": "convert to fp32", "fp32": "report this model"}
-
-
-class ConversionError(FewbitsError):
-    """The format asked for, or the engine, makes something else of the model: another one is the remedy."""
-
-    exit_code = 2
-
-
-class RewriteError(ConversionError):
-    """The rewrites changed what the model computes: a fault of fewbits."""
-
-    exit_code = 1
-
-    def __init__(self, what: str, where: str) -> None:
-        super().__init__(what, where=where, fix="report this model")
-
-
-@dataclass(frozen=True)
-class Made:
-    """What was written: the file, and what it was made of (``rewritten`` need not be there)."""
-
-    file: Path
-    rewritten: Path
-    to: str
-    rounding: Rounding
-
-    @property
-    def is_ir(self) -> bool:
-        """Whether OpenVINO reads it."""
-        return self.file.suffix == ".xml"
-
-    @property
-    def engine(self) -> Engine:
-        """The one that will run it."""
-        return ENGINES["openvino" if self.is_ir else "onnxruntime"]
-
-    def tries_rewrites(self, model: ir.Model) -> bool:
-        """Whether the rewrites are tried in FP32 first: before 16 bits, which hide small faults."""
-        return self.to != "fp32" and queries.weight_bytes(model) <= MOST_BYTES
 
 
 def prove(
@@ -101,6 +56,8 @@ def prove(
     first: ConversionError | None = None
     for truth in truths(plan):
         if truth.engine is None:
+            if plan.original.shapes:
+                _check_that_it_runs(made)
             progress.warn("not proved: no engine runs the original")
             return truth.said, ()
         if truth.drawn:
@@ -115,6 +72,20 @@ def prove(
     raise first
 
 
+def _check_that_it_runs(made: Made) -> None:
+    """What is not proved runs at least in the sizes that a person asked for, on zeros.
+
+    Raises:
+        EngineError: it does not.
+    """
+    session = made.engine.compile(made.file, Options())
+    try:
+        if all(None not in spec.shape for spec in session.inputs):
+            session.run({spec.name: np.zeros(spec.single, spec.dtype) for spec in session.inputs})
+    finally:
+        session.close()
+
+
 class Proof:
     """Holds what was written against one truth."""
 
@@ -122,18 +93,22 @@ class Proof:
         self.truth = truth
         self.made = made
         self.progress = progress
-        self._moved: dict[str, list[dict[str, dict[str, NoiseSum]]]] = {}
+        self._judge = DeviationJudge(truth, made, progress)
 
     def run(self, rewritten: Callable[[], ir.Model]) -> tuple[Deviation, ...]:
         """See ``prove``."""
         made = self.made
         if made.to == "fp32" and not made.is_ir:
             return self._rewrites(made.file)
-        tried = made.to != "fp32" and made.rewritten.is_file()
+        small = made.rewritten.is_file() and file_bytes(made.rewritten) <= made_file.MOST_BYTES
+        tried = made.to != "fp32" and small
         if tried:
             self._rewrites(made.rewritten)
         try:
-            return self._file()
+            found = self._file()
+            if made.is_ir and made.to != "fp32":
+                self._whole_numbers(rewritten)
+            return found
         except (ConversionError, EngineError) as error:
             if not tried:  # the rewrites first: what they do is not the engine's fault
                 self._rewrites(made.rewritten if made.rewritten.is_file() else rewritten())
@@ -141,6 +116,8 @@ class Proof:
                 raise InputError(error.what, where=made.file.name, fix=f"write {made.file.stem}.onnx") from error
             if isinstance(error, EngineError):
                 raise ConversionError(error.what, where=made.file.name, fix=_FIXES[made.to]) from error
+            if made.is_ir and made.to != "fp32":  # then OpenVINO's FP32: what that does is not the format's fault
+                self._in_openvino(made.rewritten if made.rewritten.is_file() else rewritten())
             raise
 
     def _rewrites(self, model: ir.Model | Path) -> tuple[Deviation, ...]:
@@ -156,7 +133,23 @@ class Proof:
                 got = run_all(model, engine, feeds, free=True)
         except EngineError as error:
             raise RewriteError(error.what, self.made.file.name) from error
-        return self._judge(chosen, got, "fp32", lambda what: RewriteError(what, self.made.file.name))
+        return self._judge.judge(chosen, got, "fp32", lambda what: RewriteError(what, self.made.file.name))
+
+    def _in_openvino(self, model: ir.Model | Path) -> None:
+        chosen = self.truth.of_kinds(plausible=True)
+        got = run_all(model, ENGINES["openvino"], [case.feed for case in chosen], free=True)
+        self._judge.judge(chosen, got, self.made.to, self._other_engine)
+
+    def _whole_numbers(self, rewritten: Callable[[], ir.Model]) -> None:
+        """Positions and classes tip over in 16 bits, and are not compared there: OpenVINO has to have them in FP32."""
+        chosen = [
+            replace(case, expected={n: a for n, a in case.expected.items() if a.dtype.kind in "iub"})
+            for case in self.truth.of_kinds(plausible=True)
+        ]
+        if chosen and chosen[0].expected:
+            model = self.made.rewritten if self.made.rewritten.is_file() else rewritten()
+            got = run_all(model, ENGINES["openvino"], [case.feed for case in chosen], free=True)
+            self._judge.judge(chosen, got, "fp32", self._other_engine)
 
     def _file(self) -> tuple[Deviation, ...]:
         """The file itself in its engine and format; 16 bits on plausible inputs only."""
@@ -165,20 +158,26 @@ class Proof:
         got = self._results(chosen)
         if made.to != "fp32":
             self._warn_of_large()
-        return self._judge(chosen, got, made.to, self._refusal)
+        return self._judge.judge(chosen, got, made.to, self._refusal)
 
     def _refusal(self, what: str) -> ConversionError:
         if self.made.to == "fp32":
-            what = f"OpenVINO computes something else than ONNX Runtime of the same graph{self._parted()}: {what}"
-            return ConversionError(what, where=self.made.file.name, fix=f"write {self.made.file.stem}.onnx")
-        return ConversionError(what, where=self.made.file.name, fix=_FIXES[self.made.to])
+            return self._other_engine(what)
+        fix = _FIXES[self.made.to]
+        if self.made.to == "fp16" and not any(case.kind == kinds.DATA for case in self.truth.cases):
+            fix = f"give --data, which shows what has to stay FP32, or {fix}"
+        return ConversionError(what, where=self.made.file.name, fix=fix)
+
+    def _other_engine(self, what: str) -> ConversionError:
+        what = f"OpenVINO computes something else than ONNX Runtime of the same graph{self._parted()}: {what}"
+        return ConversionError(what, where=self.made.file.name, fix=f"write {self.made.file.stem}.onnx")
 
     def _parted(self) -> str:
         """``, from Conv 'conv1' on``, or nothing where that cannot be told."""
         file, options = self.made.rewritten, Options(shapes=())
         if not file.is_file() or file_bytes(file) > _MOST_COMPARED_BYTES:
             return ""
-        samples = [Sample("", case.feed) for case in self.truth.cases]
+        samples = [Sample("", case.feed) for case in self.truth.cases if case.kind == self._judge.kind]
         least_db = self.made.rounding.least_sqnr_db("fp32")
         try:
             found = parting(frontends.load(file), samples, TRIALS, ENGINES["openvino"], options, least_db)
@@ -198,7 +197,7 @@ class Proof:
 
         Engines on processors without FP16 arithmetic run such a file in FP32, and nothing overflows there.
         """
-        if file_bytes(self.made.file) > MOST_BYTES:
+        if file_bytes(self.made.file) > made_file.MOST_BYTES:
             self.progress.warn(
                 "the model is too large to try FP16 arithmetic here; checked is the file in FP32 arithmetic"
             )
@@ -218,99 +217,3 @@ class Proof:
                 f"on {kinds.WHOLE} (times, positions in the thousands) {to} leaves {found.sqnr_db:.1f} dB at output "
                 f"{found.output}; use fp32 if the model is fed such numbers"
             )
-
-    def _judge(
-        self, chosen: Sequence[Case], got: Sequence[Arrays], to: str, refuse: Callable[[str], ConversionError]
-    ) -> tuple[Deviation, ...]:
-        found: dict[str, Deviation] = {}
-        scale: dict[str, float] = {}
-        least = self.made.rounding.least_sqnr_db(to)
-        order = list(dict.fromkeys(case.kind for case in chosen))
-        # Data counts most: where it passes in 16 bits, what random numbers do is a warning.
-        for kind in sorted(order, key=lambda kind: kind != kinds.DATA):
-            places = [index for index, case in enumerate(chosen) if case.kind == kind]
-            try:
-                noise = noise_sums(
-                    [chosen[i].expected for i in places],
-                    [got[i] for i in places],
-                    whole_numbers=to == "fp32",
-                    drawn=self.truth.drawn,
-                )
-            except EngineError as error:
-                raise refuse(f"on {kind} input {error.what}") from error
-            for name, one in noise.items():
-                if kind == kinds.RANDOM:
-                    scale[name] = one.signal_energy / max(one.count, 1)
-                elif kind not in kinds.PLAUSIBLE:  # what is nothing beside the usual results is no deviation
-                    one.signal_energy = max(one.signal_energy, scale.get(name, 0.0) * one.count)
-            found[kind] = worst_of(kind, len(places), noise)
-            bad = {name: one for name, one in noise.items() if not one.sqnr_db >= least}
-            if bad:
-                advisory = to != "fp32" and kind != kinds.DATA and kinds.DATA in found
-                self._excuse(found[kind], bad, to, refuse, advisory=advisory)
-        return tuple(found[kind] for kind in order)
-
-    def _excuse(
-        self,
-        found: Deviation,
-        bad: dict[str, NoiseSum],
-        to: str,
-        refuse: Callable[[str], ConversionError],
-        *,
-        advisory: bool,
-    ) -> None:
-        """Refuse what moving the original does not explain; say what it does. ``advisory``: the data has decided."""
-        edge = found.inputs not in kinds.PLAUSIBLE
-        for count in range(1, len(_SEEDS) + 1):
-            moved = self._amplified(to, found.inputs, count)
-            left = [n for n, one in bad.items() if not is_rounding(to, one, _of(moved, n), edge=edge)]
-            if not left:
-                break
-        else:
-            worst = bad[left[0]]
-            what = (
-                f"the {to} model deviates from the original on {found.inputs} input by more than rounding: "
-                f"{worst.sqnr_db:.1f} dB at output {left[0]}, largest difference {worst.max_abs:g}"
-            )
-            padding = to != "fp32" and found.inputs == kinds.MASKS and math.isfinite(worst.noise_energy)
-            if not advisory and not padding:
-                raise refuse(what)
-            self.progress.warn(f"{what}; {'on the data it does not' if advisory else 'whole rows are masked there'}")
-            return
-        if not edge:
-            amplified = min(one.sqnr_db for name in bad for one in _of(moved, name))
-            self.progress.warn(
-                f"on {found.inputs} input this network amplifies rounding: {found.sqnr_db:.1f} dB, and "
-                f"{amplified:.1f} dB where the original's numbers move at random by as much as {to} rounds"
-                + ("" if found.inputs == kinds.DATA else "; --data shows how it does on real input")
-            )
-
-    def _amplified(self, to: str, kind: str, count: int) -> list[dict[str, NoiseSum]]:
-        """What the original itself does on this kind of input with its numbers moved, one entry a try.
-
-        Nothing where it does not run then: numbers decide sizes there.
-        """
-        runs = self._moved.setdefault(to, [])
-        runs += [self._move(to, seed) for seed in _SEEDS[len(runs) : count]]
-        return [run[kind] for run in runs if kind in run]
-
-    def _move(self, to: str, seed: int) -> dict[str, dict[str, NoiseSum]]:
-        chosen = self.truth.of_kinds(plausible=None if to == "fp32" else True)
-        found: dict[str, dict[str, NoiseSum]] = {}
-        if self.truth.engine is None:
-            return found
-        try:
-            with self.truth.original.opened(self.truth.engine, self.made.rounding.reach(to), seed) as run:
-                for kind in dict.fromkeys(case.kind for case in chosen):
-                    mine = [case for case in chosen if case.kind == kind]
-                    with contextlib.suppress(EngineError):
-                        got = [run(case.feed) for case in mine]
-                        expected = [case.expected for case in mine]
-                        found[kind] = noise_sums(expected, got, whole_numbers=to == "fp32", drawn=self.truth.drawn)
-        except EngineError:
-            pass
-        return found
-
-
-def _of(moved: Sequence[dict[str, NoiseSum]], name: str) -> list[NoiseSum]:
-    return [run[name] for run in moved if name in run]

@@ -7,7 +7,7 @@ import contextlib
 import onnx_ir as ir
 
 from fewbits.data import Dataset
-from fewbits.engines import TRIALS, Options, Session
+from fewbits.engines import TRIALS, Engine, Options, Session
 from fewbits.errors import DataError
 from fewbits.measurement.metrics import Metric
 from fewbits.measurement.sanity import Repair, Sanity, look
@@ -25,6 +25,7 @@ def check_fp32(
     seed: int,
     progress: Progress,
     time_budget_s: float | None = None,
+    engine: Engine = TRIALS,
 ) -> None:
     """Look at FP32 on a few samples, and warn of the option that looks wrong; skipped where time is too short for it.
 
@@ -35,7 +36,7 @@ def check_fp32(
     if metric.name not in _JUDGED:
         return
     progress.step("looking at FP32 on a few samples")
-    with contextlib.closing(TRIALS.compile(model, Options(mode="throughput"))) as session:
+    with contextlib.closing(engine.compile(model, Options(mode="throughput"))) as session:
         found = look(session, data, seed, None if time_budget_s is None else _SHARE * time_budget_s)
     if found and found.guessing and found.repair:
         raise DataError(_sentence(found, found.repair), where=data.name, fix=f"give {found.repair.options}")

@@ -6,16 +6,18 @@ where they part is named, and the ONNX reference evaluator, asked about this ope
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 
 from fewbits.data import Dataset, Sample, first, stream, subset
 from fewbits.engines import ENGINES, TRIALS, Arrays, Engine, Options
-from fewbits.errors import EngineError, FewbitsError
+from fewbits.errors import EngineError, FewbitsError, SampleError
 from fewbits.measurement.parting import parting
 from fewbits.measurement.written import FP32_DB, run_on
 from fewbits.numerics import Yardstick
@@ -24,6 +26,8 @@ from fewbits.numerics import Yardstick
 _JUDGED, _COMPARED = 8, 2
 # One sample in so many is set aside for the judgement; of fewer than the fewest, none.
 _ONE_IN, _FEWEST = 10, 4
+# A set of so many samples is read as a whole to choose them.
+_SMALL = 64
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def set_aside(dataset: Dataset, whole: Dataset) -> tuple[Dataset, Dataset]:
     """(calibration, judgement): what calibration does not use is judged on.
 
     Where it would use all of ``whole``, one sample in ten is set aside, two at least; of fewer than four, all serve for
-    both.
+    both. Of a small set the samples of a typical size go: without its extremes the others would not show the range.
     """
     size = len(dataset)
     if len(whole) > size:
@@ -69,8 +73,23 @@ def set_aside(dataset: Dataset, whole: Dataset) -> tuple[Dataset, Dataset]:
     if size < _FEWEST:
         return dataset, dataset
     count = min(max(size // _ONE_IN, 2 if size >= 2 * _FEWEST else 1), _JUDGED)
-    aside = [int((k + 0.5) * size / count) for k in range(count)]
+    if size <= _SMALL:
+        order = _by_magnitude(dataset)
+        begin = max(len(order) - count, 0) // 2
+        aside = sorted(order[begin : begin + count])
+    else:
+        aside = [int((k + 0.5) * size / count) for k in range(count)]
     return subset(dataset, [index for index in range(size) if index not in aside]), subset(dataset, aside)
+
+
+def _by_magnitude(dataset: Dataset) -> list[int]:
+    """The samples that can be read, from the one whose largest number is smallest to the one where it is largest."""
+    found = []
+    for index in range(len(dataset)):
+        with contextlib.suppress(SampleError):
+            arrays = dataset.read(index).inputs.values()
+            found.append((max((float(np.abs(array).max(initial=0)) for array in arrays), default=0.0), index))
+    return [index for _, index in sorted(found)] or list(range(len(dataset)))
 
 
 def begin_standard(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..builder import Builder
@@ -27,7 +27,7 @@ from . import (
 Recipe = Callable[[Builder], Any]
 
 # Family → (how often it is drawn, its recipes).
-FAMILIES: Final[dict[str, tuple[float, dict[str, Recipe]]]] = {
+FAMILIES: Final[dict[str, tuple[float, Mapping[str, Recipe]]]] = {
     "linear": (6, linear.RECIPES),
     "pooling": (3, pooling.RECIPES),
     "pointwise": (5, pointwise.RECIPES),

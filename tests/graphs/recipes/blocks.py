@@ -36,16 +36,16 @@ def conv_bn_relu(b: Builder) -> Value:
     x = _conv(b, _image(b), b.one_of(4, 6, 8))
     y = apply_batch_norm(b, x)
     if b.chance(0.5):
-        return b.op("Relu", y)  # type: ignore[no-any-return]
+        return b.op("Relu", y)
     if b.opset >= 11:
-        return b.op("Clip", y, b.const(0.0, hint="low"), b.const(6.0, hint="high"))  # type: ignore[no-any-return]
-    return b.op("Clip", y, min=0.0, max=6.0)  # type: ignore[no-any-return]
+        return b.op("Clip", y, b.const(0.0, hint="low"), b.const(6.0, hint="high"))
+    return b.op("Clip", y, min=0.0, max=6.0)
 
 
 def residual(b: Builder) -> Value:
     x = _image(b)
     y = _conv(b, b.op("Relu", _conv(b, x, x.shape[1])), x.shape[1])
-    return b.op("Relu", b.op("Add", *((x, y) if b.chance(0.5) else (y, x))))  # type: ignore[no-any-return]
+    return b.op("Relu", b.op("Add", *((x, y) if b.chance(0.5) else (y, x))))
 
 
 def depthwise(b: Builder) -> Value:
@@ -54,23 +54,23 @@ def depthwise(b: Builder) -> Value:
     wide = _activation(b, _conv(b, x, x.shape[1] * 2, 1))
     deep = _activation(b, _conv(b, wide, wide.shape[1], 3, wide.shape[1]))
     y = _conv(b, deep, x.shape[1], 1)
-    return b.op("Add", x, y) if b.chance(0.7) else y  # type: ignore[no-any-return]
+    return b.op("Add", x, y) if b.chance(0.7) else y
 
 
 def _activation(b: Builder, x: Value) -> Value:
     """ReLU, SiLU, hard swish, GELU as graphs spell them."""
     way = b.one_of("relu", "silu", "hard swish", "gelu", "mish")
     if way == "silu":
-        return b.op("Mul", x, b.op("Sigmoid", x))  # type: ignore[no-any-return]
+        return b.op("Mul", x, b.op("Sigmoid", x))
     if way == "hard swish":
         gate = b.op("HardSigmoid", x, alpha=1 / 6, beta=0.5)
-        return b.op("Mul", x, gate)  # type: ignore[no-any-return]
+        return b.op("Mul", x, gate)
     if way == "gelu" and b.opset >= 9:
         inner = b.op("Erf", b.op("Div", x, b.const(math.sqrt(2), hint="c")))
-        return b.op("Mul", b.op("Mul", x, b.op("Add", inner, b.const(1.0, hint="c"))), b.const(0.5, hint="c"))  # type: ignore[no-any-return]
+        return b.op("Mul", b.op("Mul", x, b.op("Add", inner, b.const(1.0, hint="c"))), b.const(0.5, hint="c"))
     if way == "mish":
-        return b.op("Mul", x, b.op("Tanh", b.op("Softplus", x)))  # type: ignore[no-any-return]
-    return b.op("Relu", x)  # type: ignore[no-any-return]
+        return b.op("Mul", x, b.op("Tanh", b.op("Softplus", x)))
+    return b.op("Relu", x)
 
 
 def activation(b: Builder) -> Value:
@@ -82,7 +82,7 @@ def squeeze_excite(b: Builder) -> Value:
     y = b.op("GlobalAveragePool", x)
     y = b.op("Relu", _conv(b, y, 3, 1))
     gate = b.op(b.one_of("Sigmoid", "HardSigmoid"), _conv(b, y, x.shape[1], 1))
-    return b.op("Mul", x, gate)  # type: ignore[no-any-return]
+    return b.op("Mul", x, gate)
 
 
 def classifier(b: Builder) -> Value:
@@ -92,12 +92,12 @@ def classifier(b: Builder) -> Value:
     else:
         y = axes_op(b, "ReduceMean", x, [2, 3], 18, keepdims=0)
     y = b.op("Gemm", y, b.weight(7, x.shape[1]), b.vector(7), transB=1)
-    return b.op("Softmax", y, axis=1) if b.chance(0.5) else y  # type: ignore[no-any-return]
+    return b.op("Softmax", y, axis=1) if b.chance(0.5) else y
 
 
 def _linear(b: Builder, x: Value, out: int) -> Value:
     y = b.op("MatMul", x, b.weight(x.shape[-1], out, fan_in=x.shape[-1]))
-    return b.op("Add", y, b.vector(out)) if b.chance(0.7) else y  # type: ignore[no-any-return]
+    return b.op("Add", y, b.vector(out)) if b.chance(0.7) else y
 
 
 def attention(b: Builder) -> Value:
@@ -121,14 +121,14 @@ def attention(b: Builder) -> Value:
     if heads > 1:
         y = b.op("Reshape", b.op("Transpose", y, perm=[0, 2, 1, 3]), b.ints(0, 0, heads * width))
     y = _linear(b, y, x.shape[2])
-    return b.op("Add", x, y) if b.chance(0.6) else y  # type: ignore[no-any-return]
+    return b.op("Add", x, y) if b.chance(0.6) else y
 
 
 def attention_operator(b: Builder) -> Value:
     b.since(23)
     x = _tokens(b)
     q, k, v = (_linear(b, x, 8) for _ in range(3))
-    return b.op("Attention", q, k, v, q_num_heads=2, kv_num_heads=2, is_causal=b.one_of(None, 1))  # type: ignore[no-any-return]
+    return b.op("Attention", q, k, v, q_num_heads=2, kv_num_heads=2, is_causal=b.one_of(None, 1))
 
 
 def rotary(b: Builder) -> Value:
@@ -138,18 +138,18 @@ def rotary(b: Builder) -> Value:
     y = _linear(b, x, 8)
     angles = np.outer(np.arange(x.shape[1]), 0.3 ** np.arange(2))
     caches = [b.of_batch(b.const(f(angles)[None], hint="cache"), x) for f in (np.cos, np.sin)]
-    return b.op("RotaryEmbedding", y, *caches, num_heads=2, interleaved=b.one_of(None, 1))  # type: ignore[no-any-return]
+    return b.op("RotaryEmbedding", y, *caches, num_heads=2, interleaved=b.one_of(None, 1))
 
 
 def feed_forward(b: Builder) -> Value:
     x = b.pick(lambda v: v.is_float and v.rank in (2, 3) and v.dims[-1] is not None and 2 <= v.shape[-1] <= 64)
     y = _linear(b, _activation(b, _linear(b, x, 12)), x.shape[-1])
-    return b.op("Add", x, y) if b.chance(0.6) else y  # type: ignore[no-any-return]
+    return b.op("Add", x, y) if b.chance(0.6) else y
 
 
 def gated(b: Builder) -> Value:
     x = b.pick(lambda v: v.is_float and v.rank in (2, 3) and v.dims[-1] is not None and 2 <= v.shape[-1] <= 64)
-    return b.op("Mul", _linear(b, x, 8), b.op("Sigmoid", _linear(b, x, 8)))  # type: ignore[no-any-return]
+    return b.op("Mul", _linear(b, x, 8), b.op("Sigmoid", _linear(b, x, 8)))
 
 
 def boxes_and_scores(b: Builder) -> Any:
@@ -180,7 +180,7 @@ def patches(b: Builder) -> Value:
     x = _image(b)
     y = b.op("Conv", x, b.weight(8, x.shape[1], 2, 2), strides=[2, 2])
     b.need(None not in y.dims[1:])
-    return b.op("Transpose", b.op("Reshape", y, b.ints(0, 8, -1)), perm=[0, 2, 1])  # type: ignore[no-any-return]
+    return b.op("Transpose", b.op("Reshape", y, b.ints(0, 8, -1)), perm=[0, 2, 1])
 
 
 RECIPES = {

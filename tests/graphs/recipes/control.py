@@ -20,7 +20,7 @@ def _info(name: str, value: Value | None = None, kind: int = 1) -> onnx.ValueInf
 def _body(b: Builder, x: Value, source: str, target: str, kind: str) -> list[onnx.NodeProto]:
     """One step on x: an activation, or a scaling by a constant of the body's own."""
     if kind == "Mul":
-        factor = numpy_helper.from_array(np.float32(b.one_of(0.5, 0.9, -0.7)), f"{target}_factor")
+        factor = numpy_helper.from_array(np.asarray(b.one_of(0.5, 0.9, -0.7), np.float32), f"{target}_factor")
         constant = helper.make_node("Constant", [], [f"{target}_factor"], value=factor)
         return [constant, helper.make_node("Mul", [source, f"{target}_factor"], [target])]
     return [helper.make_node(kind, [source], [target])]
@@ -39,7 +39,7 @@ def if_else(b: Builder) -> Value:
         total = b.op("ReduceMax", x, keepdims=0)
         condition = b.op("Greater", total, b.const(-5.0, hint="c"))
     y = b.fresh("chosen")
-    branches = {}
+    branches: dict[str, Any] = {}
     for branch in ("then", "else"):
         nodes = _body(b, x, x.name, f"{y}_{branch}", b.one_of("Relu", "Tanh", "Mul", "Identity"))
         branches[f"{branch}_branch"] = helper.make_graph(nodes, branch, [], [_info(f"{y}_{branch}", x)])

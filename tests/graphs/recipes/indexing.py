@@ -41,7 +41,7 @@ def gather_elements(b: Builder) -> Value:
     x = b.floats(2, 3)
     b.need(None not in x.dims[1:])
     axis = b.random.randrange(1, x.rank)
-    _, order = b.op("TopK", x, b.ints(min(2, x.shape[axis])), axis=axis, outputs=2)
+    _, order = b.ops("TopK", x, b.ints(min(2, x.shape[axis])), axis=axis, outputs=2)
     return b.op("GatherElements", x, order, axis=signed(b, axis, x.rank))
 
 
@@ -88,12 +88,12 @@ def top_k(b: Builder) -> Any:
     axis = _axis(b, x)
     k = b.one_of(1, min(3, x.shape[axis]), x.shape[axis])
     if b.opset < 10:
-        values, order = b.op("TopK", x, k=k, axis=axis, outputs=2)
+        values, order = b.ops("TopK", x, k=k, axis=axis, outputs=2)
     elif b.opset < 11:
-        values, order = b.op("TopK", x, b.ints(k), axis=axis, outputs=2)
+        values, order = b.ops("TopK", x, b.ints(k), axis=axis, outputs=2)
     else:
         attributes = {"largest": b.one_of(None, 0, 1), "sorted": 1}
-        values, order = b.op("TopK", x, b.ints(k), axis=signed(b, axis, x.rank), outputs=2, **attributes)
+        values, order = b.ops("TopK", x, b.ints(k), axis=signed(b, axis, x.rank), outputs=2, **attributes)
     return (values, order) if b.chance(0.5) else values
 
 

@@ -10,7 +10,7 @@ from ..builder import Builder
 from ..values import Value
 
 
-def axes_op(b: Builder, kind: str, x: Value, axes: list[int], since: int = 13, **attributes: Any) -> Any:
+def axes_op(b: Builder, kind: str, x: Value, axes: list[int], since: int = 13, **attributes: Any) -> Value:
     """Squeeze and its like: the axes are an attribute before an opset and an input from it on."""
     if b.opset < since:
         return b.op(kind, x, axes=axes, **attributes)
@@ -71,14 +71,14 @@ def squeeze(b: Builder) -> Value:
     axes = [axis for axis, size in enumerate(x.dims) if size == 1]
     if b.chance(0.15):
         return b.op("Squeeze", x)
-    return axes_op(b, "Squeeze", x, [signed(b, b.one_of(*axes), x.rank)])  # type: ignore[no-any-return]
+    return axes_op(b, "Squeeze", x, [signed(b, b.one_of(*axes), x.rank)])
 
 
 def unsqueeze(b: Builder) -> Value:
     x = anything(b)
     b.need(x.rank <= 4)
     axes = [b.random.randrange(x.rank + 1)] if b.chance(0.7) else [0, x.rank + 1]
-    return axes_op(b, "Unsqueeze", x, [signed(b, a, x.rank + len(axes)) for a in axes])  # type: ignore[no-any-return]
+    return axes_op(b, "Unsqueeze", x, [signed(b, a, x.rank + len(axes)) for a in axes])
 
 
 def slices(b: Builder) -> Value:
@@ -113,12 +113,12 @@ def split(b: Builder) -> Any:
     axis_attribute = signed(b, axis, x.rank)
     if b.chance(0.5) and size % count == 0:
         more = {"num_outputs": count} if b.opset >= 18 else {}
-        return b.op("Split", x, axis=axis_attribute, outputs=count, **more)
+        return b.ops("Split", x, axis=axis_attribute, outputs=count, **more)
     sizes = [1] * (count - 1)
     sizes.insert(b.random.randrange(count), size - count + 1)
     if b.opset < 13:
-        return b.op("Split", x, axis=axis_attribute, split=sizes, outputs=count)
-    return b.op("Split", x, b.ints(*sizes), axis=axis_attribute, outputs=count)
+        return b.ops("Split", x, axis=axis_attribute, split=sizes, outputs=count)
+    return b.ops("Split", x, b.ints(*sizes), axis=axis_attribute, outputs=count)
 
 
 def concat(b: Builder) -> Value:

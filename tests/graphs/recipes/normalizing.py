@@ -31,7 +31,7 @@ def training_batch_norm(b: Builder) -> Value:
     x = b.pick(lambda v: v.is_float and v.rank >= 3 and v.dims[1] is not None and v.shape[1] <= 64)
     size = x.shape[1]
     parts = [b.vector(size, low, high, "bn") for low, high in ((0.5, 1.5), (-0.3, 0.3), (-0.2, 0.2), (0.5, 1.5))]
-    found: Value = b.op("BatchNormalization", x, *parts, training_mode=1, outputs=3)[0]
+    found: Value = b.ops("BatchNormalization", x, *parts, training_mode=1, outputs=3)[0]
     return found
 
 
@@ -58,7 +58,7 @@ def layer_norm(b: Builder) -> Value:
     variance = axes_op(b, "ReduceMean", square, axes, 18, keepdims=1)
     deviation = b.op("Sqrt", b.op("Add", variance, b.const(b.one_of(1e-5, 1e-3, 1e-12), hint="eps")))
     y = b.op("Mul", b.op("Div", centred, deviation), scale)
-    return y if bias is None else b.op("Add", y, bias)  # type: ignore[no-any-return]
+    return y if bias is None else b.op("Add", y, bias)
 
 
 def rms_norm(b: Builder) -> Value:

@@ -73,21 +73,21 @@ def dropout(b: Builder) -> Any:
     x = b.floats()
     mask = b.chance(0.25)
     if b.opset < 12:
-        return b.op("Dropout", x, ratio=b.one_of(None, 0.3), outputs=2 if mask and b.opset >= 10 else 1)
+        return b.ops("Dropout", x, ratio=b.one_of(None, 0.3), outputs=2 if mask and b.opset >= 10 else 1)
     ratio = b.const(b.one_of(0.1, 0.5), hint="ratio") if b.chance(0.7) else None
     training = b.const(False, np.bool_, "training") if ratio is not None and b.chance(0.3) else None
-    return b.op("Dropout", x, ratio, training, outputs=2 if mask else 1)
+    return b.ops("Dropout", x, ratio, training, outputs=2 if mask else 1)
 
 
 def operand(b: Builder, x: Value) -> Value:
     """Another activation of the same shape, or a constant that broadcasts."""
     same = [v for v in b.scope if v.is_float and v.dims == x.dims and v.shape == x.shape and not v.constant]
     if b.chance(0.5):
-        return b.one_of(*same)
+        return b.value_of(same)
     if b.chance(0.3):
         wider = [v for v in b.scope if v.is_float and not v.constant and _broadcasts(v, x)]
         if wider:
-            return b.one_of(*wider)
+            return b.value_of(wider)
     shape: list[int] = []
     for size, dim in zip(x.shape[1:], x.dims[1:], strict=True):
         shape.append(1 if dim is None or b.chance(0.4) else size)

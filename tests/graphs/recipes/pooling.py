@@ -27,7 +27,7 @@ def max_pool(b: Builder) -> Value:
 def max_pool_with_indices(b: Builder) -> Any:
     b.since(8)
     x = images(b)
-    return b.op("MaxPool", x, outputs=2, storage_order=b.one_of(None, 0, 1), **_window(b, x, 10))
+    return b.ops("MaxPool", x, outputs=2, storage_order=b.one_of(None, 0, 1), **_window(b, x, 10))
 
 
 def average_pool(b: Builder) -> Value:
@@ -51,7 +51,7 @@ def unpool(b: Builder) -> Value:
     b.since(9)
     x = b.floats(4)
     size = b.one_of(2, 3)
-    pooled, indices = b.op("MaxPool", x, outputs=2, kernel_shape=[size, size], strides=[size, size])
+    pooled, indices = b.ops("MaxPool", x, outputs=2, kernel_shape=[size, size], strides=[size, size])
     if b.chance(0.4):
         pooled = b.op("Relu", pooled)
     return b.op("MaxUnpool", pooled, indices, kernel_shape=[size, size], strides=[size, size])

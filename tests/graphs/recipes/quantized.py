@@ -23,7 +23,7 @@ def dynamic_matmul(b: Builder) -> Value:
     """DynamicQuantizeLinear, MatMulInteger, Cast, Mul: what dynamic quantization makes of a linear layer."""
     b.since(11)
     x = b.pick(lambda v: v.is_float and v.rank in (2, 3) and v.dims[-1] is not None and v.shape[-1] <= 64)
-    y, scale, zero = b.op("DynamicQuantizeLinear", x, outputs=3, anything=True)
+    y, scale, zero = b.ops("DynamicQuantizeLinear", x, outputs=3, anything=True)
     w = b.const(b.rng().integers(-100, 100, (x.shape[-1], 6)), np.int8, "w_quantized")
     total = b.op("MatMulInteger", y, w, zero, b.const(0, np.int8, "w_zero_point"))
     return b.op(
@@ -37,7 +37,7 @@ def conv_integer(b: Builder) -> Value:
     b.since(11)
     x = b.floats(4)
     b.need(x.dims[1] is not None and x.shape[1] <= 64)
-    y, scale, zero = b.op("DynamicQuantizeLinear", x, outputs=3, anything=True)
+    y, scale, zero = b.ops("DynamicQuantizeLinear", x, outputs=3, anything=True)
     w = b.const(b.rng().integers(0, 200, (4, x.shape[1], 3, 3)), np.uint8, "w_quantized")
     total = b.op("ConvInteger", y, w, zero, b.const(100, np.uint8, "w_zero_point"), pads=[1] * 4)
     return b.op(

@@ -43,8 +43,8 @@ def recurrent(b: Builder) -> Any:
         parts += [None] * (7 - len(parts))
         parts.append(b.const(b.rng().uniform(-0.3, 0.3, (ways, 3 * hidden)), hint="P"))
     count = b.one_of(1, 1, 2)
-    found = b.op(kind, *parts, outputs=count, **attributes)
-    y = found if count == 1 else found[0]
+    found = b.ops(kind, *parts, outputs=count, **attributes)
+    y = found[0]
     if batch_first:
         return found
     if ways == 1 and b.chance(0.8):
@@ -67,7 +67,7 @@ def two_layers(b: Builder) -> Value:
         w = b.const(b.rng().normal(0, features**-0.5, (1, gates * hidden, features)), hint="W")
         r = b.const(b.rng().normal(0, hidden**-0.5, (1, gates * hidden, hidden)), hint="R")
         bias = b.const(b.rng().uniform(-0.3, 0.3, (1, 2 * gates * hidden)), hint="B")
-        reset = {"linear_before_reset": 1} if kind == "GRU" else {}
+        reset: dict[str, Any] = {"linear_before_reset": 1} if kind == "GRU" else {}
         y = axes_op(b, "Squeeze", b.op(kind, y, w, r, bias, hidden_size=hidden, **reset), [1])
     found: Value = b.op("Transpose", y, perm=[1, 0, 2])
     return found

@@ -13,12 +13,12 @@ from .moving import axes_op
 def _size(b: Builder, x: Value, axis: int) -> Value:
     """The size of one axis, as int64 [1]."""
     if b.opset >= 15 and b.chance(0.3):
-        return b.op("Shape", x, start=axis, end=axis + 1)  # type: ignore[no-any-return]
+        return b.op("Shape", x, start=axis, end=axis + 1)
     shape = b.op("Shape", x)
     if b.chance(0.5):
         scalar = b.op("Gather", shape, b.const(axis, np.int64, "i"), axis=0)
-        return axes_op(b, "Unsqueeze", scalar, [0])  # type: ignore[no-any-return]
-    return b.op("Gather", shape, b.ints(axis), axis=0)  # type: ignore[no-any-return]
+        return axes_op(b, "Unsqueeze", scalar, [0])
+    return b.op("Gather", shape, b.ints(axis), axis=0)
 
 
 def view(b: Builder) -> Value:

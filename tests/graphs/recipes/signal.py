@@ -14,8 +14,8 @@ def fourier(b: Builder) -> Value:
     x = b.floats(2, 3)
     y = axes_op(b, "Unsqueeze", x, [x.rank])
     if b.opset >= 20:
-        return b.op("DFT", y, None, b.const(1, np.int64, "axis"), onesided=b.one_of(None, 1))  # type: ignore[no-any-return]
-    return b.op("DFT", y, axis=1, onesided=b.one_of(None, 1))  # type: ignore[no-any-return]
+        return b.op("DFT", y, None, b.const(1, np.int64, "axis"), onesided=b.one_of(None, 1))
+    return b.op("DFT", y, axis=1, onesided=b.one_of(None, 1))
 
 
 def window(b: Builder) -> Value:
@@ -24,21 +24,21 @@ def window(b: Builder) -> Value:
     b.need(x.dims[-1] is not None)
     kind = b.one_of("HannWindow", "HammingWindow", "BlackmanWindow")
     made = b.op(kind, b.const(x.shape[-1], np.int64, "size"), periodic=b.one_of(None, 0))
-    return b.op("Mul", x, made)  # type: ignore[no-any-return]
+    return b.op("Mul", x, made)
 
 
 def stft(b: Builder) -> Value:
     b.since(17)
     x = b.floats(2)
     b.need(x.shape[1] >= 8)
-    return b.op("STFT", x, b.const(2, np.int64, "step"), None, b.const(8, np.int64, "length"))  # type: ignore[no-any-return]
+    return b.op("STFT", x, b.const(2, np.int64, "step"), None, b.const(8, np.int64, "length"))
 
 
 def determinant(b: Builder) -> Value:
     b.since(11)
     x = b.floats(3)
     b.need(x.shape[1] <= x.shape[2])
-    return b.op("Det", b.op("MatMul", x, b.op("Transpose", x, perm=[0, 2, 1])))  # type: ignore[no-any-return]
+    return b.op("Det", b.op("MatMul", x, b.op("Transpose", x, perm=[0, 2, 1])))
 
 
 def col2im(b: Builder) -> Value:
@@ -46,7 +46,7 @@ def col2im(b: Builder) -> Value:
     x = b.pick(
         lambda v: v.is_float and v.rank == 3 and v.dims[1] is not None and v.shape[1] % 4 == 0 and v.dims[2] is not None
     )
-    return b.op("Col2Im", x, b.ints(2, x.shape[2] * 2), b.ints(2, 2), strides=[2, 2])  # type: ignore[no-any-return]
+    return b.op("Col2Im", x, b.ints(2, x.shape[2] * 2), b.ints(2, 2), strides=[2, 2])
 
 
 def other_types(b: Builder) -> Value:
@@ -58,7 +58,7 @@ def other_types(b: Builder) -> Value:
     y = b.op(b.one_of("Mul", "Add"), y, b.const(0.7, dtype, "c"))
     if b.chance(0.4) and x.dims[-1] is not None:
         y = b.op("MatMul", y, b.const(b.rng().normal(0, x.shape[-1] ** -0.5, (x.shape[-1], 4)), dtype))
-    return y if b.chance(0.2) else b.op("Cast", y, to=1)  # type: ignore[no-any-return]
+    return y if b.chance(0.2) else b.op("Cast", y, to=1)
 
 
 RECIPES = {
