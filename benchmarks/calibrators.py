@@ -195,9 +195,6 @@ def main(who: str, name: str, out: str) -> None:
     if who.startswith("nncf"):
         import nncf  # noqa: F401
     if who.startswith("fewbits"):
-        import onnxscript.optimizer
-        import onnxscript.rewriter.rules.common  # noqa: F401
-
         import fewbits.verbs.calibrate  # noqa: F401
     if who.startswith("onnxruntime"):
         import onnxruntime.quantization  # noqa: F401

@@ -102,7 +102,7 @@ READ: dict[str, onnx.ModelProto] = {
     "a text nobody is given": model([constant(value_string=b"hi"), node("Shape", "c", "s"), RELU]),
     "texts nobody is given": model([constant(value_strings=[b"hi", b"ho"]), node("Size", "c", "s"),
                                     node("Cast", "s", "f", to=FLOAT), node("Add", "x f")]),
-    "a spectrum of one side": model([node("STFT", "x t - l")], [info("y", None)], [info("x", (1, 36))],
+    "a spectrum of one side": model([node("STFT", "x t - l")], [info("y", None)], [info("x", (1, 36, 1))],
                                     t=np.int64(2), l=np.int64(8)),
     "a scalar": model([node("Add", "x s")], None, [info("x"), info("s", ())]),
 }  # fmt: skip

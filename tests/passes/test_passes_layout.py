@@ -1,4 +1,4 @@
-"""Transposes that cancel, activations that go back to their layer, and what onnxscript's rules do."""
+"""Transposes that cancel, activations that go back to their layer, and neighbours that become one."""
 
 from __future__ import annotations
 
@@ -228,7 +228,7 @@ def test_the_pipeline_takes_a_channels_last_network_apart() -> None:
     assert kinds(simple) == ["Div", "Sub", "Transpose", "Conv", "Relu", "Conv", "Add", "ReduceMean", "MatMul"]
 
 
-ONNXSCRIPT: dict[str, tuple[str, list[str]]] = {
+NEIGHBOURS: dict[str, tuple[str, list[str]]] = {
     "a pad": ("p = Pad(x, pads)  [c] y = Conv(p, w)", ["Conv"]),
     "identity and dropout": ("i = Identity(x)  d = Dropout(i)  [c] y = Conv(d, w)", ["Conv"]),
     "constants": ("[s] v = Mul(w, two)  [c] y = Conv(x, v)", ["Conv"]),
@@ -236,9 +236,9 @@ ONNXSCRIPT: dict[str, tuple[str, list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("what", ONNXSCRIPT)
-def test_what_is_left_to_onnxscript_happens(what: str) -> None:
-    text, left = ONNXSCRIPT[what]
+@pytest.mark.parametrize("what", NEIGHBOURS)
+def test_constants_and_neighbours_become_one(what: str) -> None:
+    text, left = NEIGHBOURS[what]
     weights: Weights = {"w": (6, 4, 3, 3), "two": f32(2)}
     if what == "a pad":
         weights["pads"] = i64(0, 0, 1, 2, 0, 0, 0, 1)

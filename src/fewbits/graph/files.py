@@ -97,7 +97,7 @@ def _say_once(model: ir.Model, proto: onnx.ModelProto) -> None:
 def release(model: ir.Model) -> None:
     """Let go of weights that are mapped from a file; they are mapped again when they are next read.
 
-    onnxscript's rules remember the last graph they saw, so deleting a model does not do it.
+    Deleting a model does not do it at once: its nodes and values refer to each other.
     """
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, ir.ExternalTensor):

@@ -24,8 +24,8 @@ from fewbits.passes.raise_activation import raise_activation
 # Each says whether it changed anything.
 Rewrite = Callable[[ir.Model], bool]
 
-# Batch norms go first: onnxscript's optimizer would fold them too, but gives the convolution a new name. Later rewrites
-# see constants evaluated; transposes go before what reads through them.
+# Batch norms go first: what they leave is what later rewrites see. Those see constants evaluated; transposes go before
+# what reads through them.
 PIPELINE: Final[tuple[Rewrite, ...]] = (
     fold_after,
     fold_constants,

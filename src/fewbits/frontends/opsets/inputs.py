@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from fewbits.frontends.opsets.scope import Adapter, Node, Scope, drop, get, put, refuse, set_inputs, take
 
 
@@ -69,17 +67,3 @@ def split_attribute(node: Node, scope: Scope) -> list[Node]:
         set_inputs(node, node.input[0])
         put(node, split=[int(size) for size in sizes.reshape(-1)])
     return [node]
-
-
-def parts(node: Node, _scope: Scope) -> list[Node]:
-    """Split from version 18 on says into how many parts it splits, where it has no sizes."""
-    if len(node.input) < 2 or not node.input[1]:
-        put(node, num_outputs=len(node.output))
-    return [node]
-
-
-def dft_axis(node: Node, scope: Scope) -> list[Node]:
-    """DFT from version 20 on reads its axis."""
-    made = scope.const(np.array(take(node, "axis", 1), np.int64), node)
-    set_inputs(node, node.input[0], *(node.input[1:2] or [""]), made.output[0])
-    return [made, node]

@@ -71,19 +71,6 @@ def _without_mask(node: Node, scope: Scope, dtype: int) -> list[Node]:
     return [node, size, filled]
 
 
-def by_channel(node: Node, scope: Scope) -> list[Node]:
-    """GroupNormalization before version 21: scale and bias [groups] → [channels]."""
-    shape, groups = scope.shape(node.input[0]), get(node, "num_groups")
-    channels = None if shape is None or len(shape) < 2 else shape[1]
-    if channels is None:
-        raise refuse(node, "normalises a number of channels that is not known")
-    spread = scope.const([c * groups // channels for c in range(channels)], node)
-    made = [scope.node("Gather", [name, spread.output[0]], node, axis=0) for name in node.input[1:]]
-    for index, gathered in enumerate(made, 1):
-        node.input[index] = gathered.output[0]
-    return [spread, *made, node]
-
-
 def selu(node: Node, _scope: Scope) -> list[Node]:
     """Selu before version 6 has other constants where it names none."""
     drop(node, "consumed_inputs")

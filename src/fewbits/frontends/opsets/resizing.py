@@ -58,14 +58,6 @@ def resize(node: Node, scope: Scope) -> list[Node]:
     return [one, grown, shrunk, first, node]
 
 
-def grid_mode(node: Node, _scope: Scope) -> list[Node]:
-    """GridSample: bilinear is called linear, and bicubic cubic, from version 20 on."""
-    names = {"bilinear": "linear", "bicubic": "cubic"}
-    mode = take(node, "mode", "bilinear")
-    put(node, mode=names.get(mode, mode))
-    return [node]
-
-
 def roi_align(node: Node, _scope: Scope) -> list[Node]:
     """RoiAlign before version 16 does not move positions by half a pixel."""
     drop(node, "coordinate_transformation_mode")

@@ -19,10 +19,6 @@ _IN_PLACE = (
     "InstanceNormalization", "LeakyRelu", "Log", "Max", "Mean", "Min", "Mul", "Neg", "PRelu", "Reciprocal", "Relu",
     "Sigmoid", "Sqrt", "Sub", "Sum", "Tanh",
 )
-_REDUCTIONS = (
-    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
-    "ReduceSumSquare",
-)
 
 TABLE: Final[dict[int, dict[str, Adapter]]] = {
     2: {
@@ -74,11 +70,5 @@ TABLE: Final[dict[int, dict[str, Adapter]]] = {
     },
     14: {"BatchNormalization": normalisation.one_output},
     16: {"RoiAlign": resizing.roi_align},
-    18: {
-        **dict.fromkeys(_REDUCTIONS, inputs.as_input("axes")),
-        "Split": inputs.parts,
-    },
-    20: {"DFT": inputs.dft_axis, "GridSample": resizing.grid_mode},
-    21: {"GroupNormalization": normalisation.by_channel},
 }
 # fmt: on
