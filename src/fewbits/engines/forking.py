@@ -51,7 +51,7 @@ def work_elsewhere(module: str, engine: str, job: Mapping[str, Any], wall_s: flo
     except (OSError, ValueError):  # the server itself is gone
         server.close()
         return _fresh(module, engine, job, wall_s)
-    except OvertimeError:
+    except BaseException:  # overtime, or a person's interrupt: nobody knows what it is doing now
         server.close()
         raise
     _idle.put(server)
