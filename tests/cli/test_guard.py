@@ -62,7 +62,8 @@ def _alive(pid: int) -> bool:
 def test_interrupting_the_parent_interrupts_the_work_once() -> None:
     code = (
         # A shell that runs things in the background has them ignore it.
-        f"{_BEGIN}signal.signal(signal.SIGINT, signal.default_int_handler)\ndef work():\n    print('ready', flush=True)\n    try:\n        time.sleep(60)\n"
+        f"{_BEGIN}signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "def work():\n    print('ready', flush=True)\n    try:\n        time.sleep(60)\n"
         "    except KeyboardInterrupt:\n        time.sleep(0.5); return 130\n    return 0\nsys.exit(guarded(work))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
