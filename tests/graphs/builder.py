@@ -42,6 +42,8 @@ class Builder:
         return self.random.random() < probability
 
     def one_of(self, *choices: Any) -> Any:
+        if not choices:
+            raise NoFitError("nothing to choose from")
         return choices[self.random.randrange(len(choices))]
 
     def rng(self) -> np.random.Generator:
